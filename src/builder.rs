@@ -1,0 +1,106 @@
+//! Every setting of a store, with its unit and its default.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::clock::{Clock, SystemClock};
+use crate::db::{Engine, Options};
+use crate::error::{Error, Result};
+use crate::limits::{BATCH_MAX_OPERATIONS, CACHE_DEFAULT_BYTES};
+use crate::store::Store;
+
+/// The settings of a store, and the two ways to open one with them.
+///
+/// ```
+/// # fn main() -> khala::Result<()> {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("agents.khala");
+/// let store = khala::Store::builder().cache_bytes(256 * 1024 * 1024).open(path)?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Builder {
+    clock: Arc<dyn Clock>,
+    options: Options,
+    batch_max_operations: usize,
+}
+
+impl Builder {
+    pub(crate) fn new() -> Self {
+        Self {
+            clock: Arc::new(SystemClock::new()),
+            options: Options { cache_bytes: CACHE_DEFAULT_BYTES, check_on_open: true },
+            batch_max_operations: BATCH_MAX_OPERATIONS,
+        }
+    }
+
+    /// Where the store gets its time from. A [`SystemClock`] unless set.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// How much memory the engine may use to keep pages, in bytes. 64 MiB unless set. More makes a large store faster to
+    /// read; none is taken before it is needed.
+    pub fn cache_bytes(mut self, bytes: usize) -> Self {
+        self.options.cache_bytes = bytes;
+        self
+    }
+
+    /// Whether opening a file checks every page of it against its checksum, so that a damaged file is an error and never
+    /// a wrong answer. On unless set. It reads the whole file: about a second per gigabyte that the operating system
+    /// has in memory, else the time the disk needs.
+    ///
+    /// Switched off, damage is found only where it happens to be met, and can go unnoticed.
+    pub fn check_on_open(mut self, check: bool) -> Self {
+        self.options.check_on_open = check;
+        self
+    }
+
+    /// How many concurrent writes may share one durable commit, from 1 to 1,000. 1,000 unless set. There is no reason to
+    /// lower it but to measure what sharing gains.
+    pub fn batch_max_operations(mut self, operations: usize) -> Self {
+        self.batch_max_operations = operations;
+        self
+    }
+
+    /// Opens the store at `path`, or creates it if nothing is there, and runs pending migrations. See [`Store::open`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::open`], and [`Error::InvalidInput`] for a setting out of its bounds.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
+        self.check()?;
+        let engine = Engine::open(path.as_ref(), &self.options, self.clock.as_ref())?;
+        Store::over(engine, self.clock, self.batch_max_operations, path.as_ref())
+    }
+
+    /// A new store in memory. See [`Store::in_memory`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidInput`] for a setting out of its bounds.
+    pub fn in_memory(self) -> Result<Store> {
+        self.check()?;
+        let engine = Engine::in_memory(&self.options, self.clock.as_ref())?;
+        Store::over(engine, self.clock, self.batch_max_operations, Path::new("memory"))
+    }
+
+    /// A new store in this backend of the engine's, for tests of what it does to a disk.
+    #[cfg(test)]
+    pub(crate) fn create_in_backend(self, backend: crate::db::TestBackend) -> Result<Store> {
+        let path = Path::new("backend");
+        let engine = Engine::create_in_backend(backend, path, &self.options, self.clock.as_ref())?;
+        Store::over(engine, self.clock, self.batch_max_operations, path)
+    }
+
+    fn check(&self) -> Result<()> {
+        if (1..=BATCH_MAX_OPERATIONS).contains(&self.batch_max_operations) {
+            return Ok(());
+        }
+        let reason = format!("is {}; a batch has 1 to {BATCH_MAX_OPERATIONS} operations", self.batch_max_operations);
+        Err(Error::InvalidInput { field: "batch_max_operations", reason })
+    }
+}

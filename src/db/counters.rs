@@ -1,0 +1,131 @@
+//! What a store counts, kept in the table `meta` and written once per batch.
+//!
+//! | name | value |
+//! |---|---|
+//! | `next_message_id` | `u64`, from 1 |
+//! | `highest_timestamp` | `i64`, the latest moment given out, in microseconds |
+//! | `highest_ulid` | 16 bytes, the latest thread or task id given out |
+
+use ulid::Ulid;
+
+use super::row::TableDef;
+use super::table::Tables;
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::planted::{Bug, planted};
+
+const META: TableDef = TableDef::variable("meta");
+
+const NEXT_MESSAGE_ID: &str = "next_message_id";
+const HIGHEST_TIMESTAMP: &str = "highest_timestamp";
+const HIGHEST_ULID: &str = "highest_ulid";
+
+/// The counters as they stand in the middle of a batch, or between two.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Counters {
+    next_message_id: u64,
+    highest_timestamp: Timestamp,
+    highest_ulid: u128,
+    /// How far stored time is ahead of the clock, in microseconds: what backward steps of the clock added up to.
+    ahead_micros: i64,
+}
+
+impl Counters {
+    pub(super) fn load(tables: &Tables<'_>) -> Result<Self> {
+        Ok(Self {
+            next_message_id: read(tables, NEXT_MESSAGE_ID)?.map_or(1, u64::from_be_bytes),
+            highest_timestamp: read(tables, HIGHEST_TIMESTAMP)?
+                .map_or(Timestamp::MIN, |micros| Timestamp::from_micros(i64::from_be_bytes(micros))),
+            highest_ulid: read(tables, HIGHEST_ULID)?.map_or(0, u128::from_be_bytes),
+            ahead_micros: 0,
+        })
+    }
+
+    /// Writes what differs from `before`, what the table holds.
+    pub(super) fn save(&self, before: &Self, tables: &mut Tables<'_>) -> Result<()> {
+        if self.next_message_id != before.next_message_id {
+            tables.insert_raw(&META, NEXT_MESSAGE_ID.as_bytes(), &self.next_message_id.to_be_bytes())?;
+        }
+        if self.highest_timestamp != before.highest_timestamp {
+            let micros = self.highest_timestamp.as_micros().to_be_bytes();
+            tables.insert_raw(&META, HIGHEST_TIMESTAMP.as_bytes(), &micros)?;
+        }
+        if self.highest_ulid != before.highest_ulid {
+            tables.insert_raw(&META, HIGHEST_ULID.as_bytes(), &self.highest_ulid.to_be_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// The moment it is in the store when the clock says `clock`. A backward step of the clock is absorbed: stored
+    /// time goes on from where it was, at the clock's pace.
+    pub(super) fn now(&mut self, clock: Timestamp) -> Timestamp {
+        let moment = Timestamp::from_micros(clock.as_micros().saturating_add(self.ahead_micros));
+        if moment < self.highest_timestamp && !planted(Bug::TimeFollowsClock) {
+            self.ahead_micros = self.highest_timestamp.as_micros().saturating_sub(clock.as_micros());
+            return self.highest_timestamp;
+        }
+        self.highest_timestamp = moment;
+        moment
+    }
+
+    /// The id of the next message.
+    pub(crate) fn next_message_id(&mut self) -> Result<u64> {
+        let id = self.next_message_id;
+        self.next_message_id = id.checked_add(1).ok_or_else(|| Error::corrupt(META.name, "message ids are used up"))?;
+        Ok(id)
+    }
+
+    /// The id of the next thread or task: above every one given out before, also within a millisecond.
+    pub(crate) fn next_ulid(&mut self, now: Timestamp) -> Result<[u8; 16]> {
+        let highest = Ulid::from(self.highest_ulid);
+        let next = if millis(now) > highest.timestamp_ms() {
+            u128::from_be_bytes(fresh_ulid(now)?)
+        } else {
+            self.highest_ulid.checked_add(1).ok_or_else(|| Error::corrupt(META.name, "ids are used up"))?
+        };
+        self.highest_ulid = next;
+        Ok(next.to_be_bytes())
+    }
+
+    /// Takes back what a batch that was rolled back counted. Ids and time go on: they might have been seen.
+    pub(super) fn roll_back_to(&mut self, committed: &Self) {
+        self.next_message_id = committed.next_message_id;
+    }
+
+    /// Whether every message with an id up to this one has been counted.
+    pub(super) fn counted_message(&self, id: u64) -> bool {
+        id < self.next_message_id
+    }
+}
+
+fn read<const N: usize>(tables: &Tables<'_>, name: &'static str) -> Result<Option<[u8; N]>> {
+    let Some(value) = tables.get_raw(&META, name.as_bytes())? else { return Ok(None) };
+    let value = value.as_slice();
+    value
+        .try_into()
+        .map(Some)
+        .map_err(|_| Error::corrupt(META.name, format!("{name} has {} bytes, not {N}", value.len())))
+}
+
+/// A ULID of this moment, its 80 random bits fresh from the operating system.
+pub(crate) fn fresh_ulid(now: Timestamp) -> Result<[u8; 16]> {
+    let mut random = [0; 16];
+    random.split_at_mut(6).1.copy_from_slice(&random_bytes::<10>()?);
+    Ok(Ulid::from_parts(millis(now), u128::from_be_bytes(random)).to_bytes())
+}
+
+/// Random bytes from the operating system.
+pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| Error::Io {
+        action: "get random bytes from the operating system",
+        path: None,
+        source: error.into(),
+    })?;
+    Ok(bytes)
+}
+
+/// The moment in a ULID's unit; it has none before 1970.
+fn millis(now: Timestamp) -> u64 {
+    u64::try_from(now.as_micros() / 1_000).unwrap_or(0)
+}

@@ -1,0 +1,120 @@
+//! The file a store lives in: opened only if it is one, created so that a crash leaves nothing half-made.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// What every file of the engine begins with.
+const MAGIC: [u8; 9] = *b"redb\x1A\x0A\xA9\x0D\x0A";
+
+/// The file at `path`, open for reading and writing; `None` if nothing is there. What is there and cannot be a store
+/// is refused before anybody locks it, writes to it, or waits for it as one would for a pipe.
+pub(super) fn open_existing(path: &Path) -> Result<Option<File>> {
+    let failed = |source| io_error("open the store", path, source);
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == ErrorKind::NotFound && !is_there(path) => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    if metadata.is_dir() {
+        return Err(failed(ErrorKind::IsADirectory.into()));
+    }
+    if !metadata.is_file() {
+        return Err(Error::NotAStore { path: path.into() });
+    }
+    // The superuser could write to it all the same, and would override what its owner decided.
+    if metadata.permissions().readonly() {
+        return Err(failed(ErrorKind::PermissionDenied.into()));
+    }
+    let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
+    let mut magic = [0; MAGIC.len()];
+    match file.read_exact(&mut magic) {
+        Ok(()) if magic == MAGIC => Ok(Some(file)),
+        Ok(()) => Err(Error::NotAStore { path: path.into() }),
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(Error::NotAStore { path: path.into() }),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Whether there is something at `path`, if only a link that leads nowhere.
+fn is_there(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+/// A store in the making, under another name in the same folder. It takes the store's name when it is whole and on
+/// the disk; dropped before that, it disappears. A crash leaves the other name behind, and the next creation takes it.
+pub(super) struct Draft {
+    path: PathBuf,
+    draft: PathBuf,
+    file: File,
+    /// Locked while this lives, so that two creators do not replace each other's file.
+    folder: File,
+    published: bool,
+}
+
+impl Draft {
+    /// Begins a file for a store at `path`; `None` if somebody else has created one meanwhile.
+    pub(super) fn begin(path: &Path) -> Result<Option<Self>> {
+        let failed = |source| io_error("create the store", path, source);
+        let name = path.file_name().ok_or_else(|| failed(ErrorKind::IsADirectory.into()))?;
+        let folder_path = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let folder = File::open(folder_path).map_err(failed)?;
+        folder.lock().map_err(failed)?;
+        if is_there(path) {
+            return Ok(None);
+        }
+        let mut draft_name = std::ffi::OsString::from(".");
+        draft_name.push(name);
+        draft_name.push(".new");
+        let draft = folder_path.join(draft_name);
+        match fs::remove_file(&draft) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        let file = create_private(&draft).map_err(failed)?;
+        Ok(Some(Self { path: path.into(), draft, file, folder, published: false }))
+    }
+
+    /// The file, for the engine to fill.
+    pub(super) fn file(&self) -> Result<File> {
+        self.file.try_clone().map_err(|source| io_error("create the store", &self.path, source))
+    }
+
+    /// Gives the file its name. When this returns `Ok`, content and name survive a power cut.
+    pub(super) fn publish(mut self) -> Result<()> {
+        let published = self
+            .file
+            .sync_all()
+            .and_then(|()| fs::rename(&self.draft, &self.path))
+            .inspect(|()| self.published = true)
+            .and_then(|()| self.folder.sync_all());
+        published.map_err(|source| io_error("create the store", &self.path, source))
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.published {
+            // Best effort: the next creation removes what stays.
+            let _ = fs::remove_file(&self.draft);
+        }
+    }
+}
+
+/// A new file that only its owner may read: conversations and hashed tokens are nobody else's business.
+fn create_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+fn io_error(action: &'static str, path: &Path, source: io::Error) -> Error {
+    Error::Io { action, path: Some(path.into()), source }
+}

@@ -1,0 +1,111 @@
+//! The schema-version table, and the migrations in order.
+//!
+//! A migration is applied in one transaction together with its record, so a file is at one version or the next and
+//! never between. A file with a version from the future is refused untouched.
+
+use serde::{Deserialize, Serialize};
+
+use super::engine::Engine;
+use super::key::{KeyRange, last_part};
+use super::row::{Index, Row, TableDef};
+use super::table::Tables;
+use crate::clock::{Clock, Timestamp};
+use crate::error::{Error, Result};
+
+/// One step from a schema to the next. What it does never changes once released: it names tables as they were then.
+struct Migration {
+    name: &'static str,
+    run: fn(&mut Tables<'_>) -> Result<()>,
+}
+
+/// Version 1 first; the version is the place in this list. See ARCHITECTURE.md, "How to add a migration".
+const MIGRATIONS: &[Migration] = &[Migration { name: "0001_initial", run: initial }];
+
+/// The first schema: every table and index, empty.
+fn initial(tables: &mut Tables<'_>) -> Result<()> {
+    const TABLES: &[TableDef] = &[
+        TableDef::variable("meta"),
+        TableDef::fixed::<4>("schema_version"),
+        TableDef::variable("agents"),
+        TableDef::fixed::<32>("agents_by_token"),
+        TableDef::fixed::<16>("threads"),
+        TableDef::fixed_keys::<25>("threads_by_status"),
+        TableDef::fixed::<8>("messages"),
+        TableDef::fixed_keys::<32>("messages_by_step"),
+        TableDef::fixed::<16>("tasks"),
+        TableDef::variable_keys("tasks_by_status"),
+        TableDef::fixed_keys::<32>("tasks_by_thread"),
+    ];
+    TABLES.iter().try_for_each(|table| tables.create(table))
+}
+
+/// A migration that a store has been through.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct AppliedMigration {
+    /// The schema version it led to, from 1.
+    pub version: u32,
+    /// Its name, such as `0001_initial`.
+    pub name: String,
+    /// When it was applied, in stored time.
+    pub applied_at: Timestamp,
+}
+
+impl Row for AppliedMigration {
+    const TABLE: TableDef = TableDef::fixed::<4>("schema_version");
+    const INDEXES: &'static [Index<Self>] = &[];
+
+    type Id = u32;
+    type Stored<'a> = (&'a str, Timestamp);
+
+    fn id(&self) -> u32 {
+        self.version
+    }
+
+    fn to_stored(&self) -> Self::Stored<'_> {
+        (&self.name, self.applied_at)
+    }
+
+    fn from_stored(version: u32, (name, applied_at): Self::Stored<'_>) -> Result<Self, String> {
+        Ok(Self { version, name: name.into(), applied_at })
+    }
+
+    fn id_of_key(key: &[u8]) -> Result<u32> {
+        last_part(Self::TABLE.name, key).map(u32::from_be_bytes)
+    }
+}
+
+/// The migrations a store has been through, oldest first.
+pub(crate) fn history(tables: &Tables<'_>) -> Result<Vec<AppliedMigration>> {
+    const ALL: KeyRange = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
+    tables.rows(&ALL)?.collect()
+}
+
+/// How many migrations this history has seen; an error unless they are this version's first ones.
+pub(super) fn version_of(history: &[AppliedMigration]) -> Result<usize> {
+    let found = history.last().map_or(0, |newest| newest.version);
+    let supported = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+    if found > supported {
+        return Err(Error::SchemaTooNew { found, supported });
+    }
+    for (applied, (version, migration)) in history.iter().zip((1..).zip(MIGRATIONS)) {
+        if applied.version != version || applied.name != migration.name {
+            return Err(Error::corrupt(
+                AppliedMigration::TABLE.name,
+                format!("version {} is {:?}, not {:?}", applied.version, applied.name, migration.name),
+            ));
+        }
+    }
+    Ok(history.len())
+}
+
+/// Applies what is pending after the first `applied` migrations, each in a transaction of its own.
+pub(super) fn run_pending(engine: &Engine, applied: usize, clock: &dyn Clock) -> Result<()> {
+    for (version, migration) in (1..).zip(MIGRATIONS).skip(applied) {
+        engine.write_alone(clock, |tables, now| {
+            (migration.run)(tables)?;
+            tables.put(&AppliedMigration { version, name: migration.name.into(), applied_at: now })
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,25 @@
+//! The engine room: the only folder that names redb and bincode, and the only code that writes tables and indexes.
+//!
+//! It knows no noun. A noun declares its row once, in its own file, through [`Row`]; from there on its indexes follow
+//! by themselves.
+
+mod codec;
+mod counters;
+mod engine;
+mod file;
+mod held;
+pub(crate) mod key;
+mod migrate;
+mod row;
+mod table;
+mod verify;
+mod writer;
+
+pub(crate) use counters::{Counters, fresh_ulid, random_bytes};
+pub(crate) use engine::{Engine, Options};
+pub use migrate::AppliedMigration;
+pub(crate) use migrate::history;
+pub(crate) use row::{Entry, Index, Row, TableDef};
+pub(crate) use table::Tables;
+pub(crate) use verify::{verify_counters, verify_rows};
+pub(crate) use writer::{Batch, Operation, Outcome, Ran, Writer};

@@ -1,0 +1,393 @@
+//! Rows in tables: get, put, scan. The only code that writes a table or an index.
+
+use std::cell::OnceCell;
+use std::ops::Bound;
+
+use redb::{
+    AccessGuard, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, StorageError, Table,
+    WriteTransaction,
+};
+
+use super::codec;
+use super::engine::engine_error;
+use super::key::{KeyRange, key};
+use super::row::{Row, TableDef};
+use crate::error::{Error, Result};
+use crate::planted::{Bug, planted};
+
+/// How many tables a store has at the most: a bound on the slots below, checked when one too many is opened.
+const MOST_TABLES: usize = 16;
+
+/// The tables of one transaction, each opened when it is first needed: the engine opens a table once per transaction.
+pub(crate) struct Tables<'t> {
+    source: Source<'t>,
+    open: [OnceCell<Open<'t>>; MOST_TABLES],
+    written_bytes: usize,
+    writes: u64,
+    failed: Option<&'static str>,
+}
+
+#[derive(Clone, Copy)]
+enum Source<'t> {
+    Snapshot(&'t ReadTransaction),
+    Batch(&'t WriteTransaction),
+}
+
+struct Open<'t> {
+    name: &'static str,
+    raw: Box<dyn RawTable + 't>,
+}
+
+impl<'t> Tables<'t> {
+    pub(super) fn of_snapshot(transaction: &'t ReadTransaction) -> Self {
+        Self::new(Source::Snapshot(transaction))
+    }
+
+    pub(super) fn of_batch(transaction: &'t WriteTransaction) -> Self {
+        Self::new(Source::Batch(transaction))
+    }
+
+    fn new(source: Source<'t>) -> Self {
+        Self { source, open: [const { OnceCell::new() }; MOST_TABLES], written_bytes: 0, writes: 0, failed: None }
+    }
+
+    /// The row with this id.
+    pub(crate) fn get<R: Row>(&self, id: &R::Id) -> Result<Option<R>> {
+        self.get_with::<R, _>(id, |stored| R::from_stored(id.clone(), stored))?
+            .transpose()
+            .map_err(|reason| Error::corrupt(R::TABLE.name, format!("row {id}: {reason}")))
+    }
+
+    /// What `f` makes of the stored row with this id, which it sees in place, nothing copied.
+    pub(crate) fn get_with<R: Row, T>(&self, id: &R::Id, f: impl FnOnce(R::Stored<'_>) -> T) -> Result<Option<T>> {
+        let Some(bytes) = self.get_raw(&R::TABLE, &key(id))? else { return Ok(None) };
+        codec::decode(R::TABLE.name, R::FORMAT_VERSION, bytes.as_slice()).map(|stored| Some(f(stored)))
+    }
+
+    /// Whether there is a row with this id.
+    pub(crate) fn contains<R: Row>(&self, id: &R::Id) -> Result<bool> {
+        Ok(self.get_raw(&R::TABLE, &key(id))?.is_some())
+    }
+
+    /// The rows with keys in this range, in key order.
+    pub(crate) fn rows<'a, R: Row>(
+        &'a self,
+        range: &KeyRange,
+    ) -> Result<impl DoubleEndedIterator<Item = Result<R>> + use<'a, 't, R>> {
+        Ok(self.entries(&R::TABLE, range)?.map(|entry| {
+            let (key, bytes) = entry?;
+            let id = R::id_of_key(&key)?;
+            let stored = codec::decode(R::TABLE.name, R::FORMAT_VERSION, bytes.as_slice())?;
+            R::from_stored(id.clone(), stored)
+                .map_err(|reason| Error::corrupt(R::TABLE.name, format!("row {id}: {reason}")))
+        }))
+    }
+
+    /// The keys of this table or index in this range, in order.
+    pub(crate) fn keys<'a>(
+        &'a self,
+        def: &TableDef,
+        range: &KeyRange,
+    ) -> Result<impl DoubleEndedIterator<Item = Result<Vec<u8>>> + use<'a, 't>> {
+        Ok(self.entries(def, range)?.map(|entry| entry.map(|(key, _)| key)))
+    }
+
+    /// The value of this table or index under exactly this key.
+    pub(crate) fn value(&self, def: &TableDef, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        Ok(self.get_raw(def, key)?.map(|bytes| bytes.as_slice().to_vec()))
+    }
+
+    /// How many entries this table or index has.
+    pub(super) fn len(&self, def: &TableDef) -> Result<u64> {
+        self.table(def)?.len().map_err(|e| engine_error(def.name, e))
+    }
+
+    /// Stores the row, in the place of the one with its id if there is one, and brings every index of it up to date.
+    pub(crate) fn put<R: Row>(&mut self, row: &R) -> Result<()> {
+        self.put_everywhere(row).inspect_err(|_| self.failed = Some(R::TABLE.name))
+    }
+
+    /// What a write that failed half-way left behind: an error, whoever looked away when it happened.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        self.failed.map(|table| Error::corrupt(table, "a write failed, and what began with it cannot be kept"))
+    }
+
+    fn put_everywhere<R: Row>(&mut self, row: &R) -> Result<()> {
+        let id = row.id();
+        let bytes = codec::encode(R::TABLE.name, R::FORMAT_VERSION, &row.to_stored())?;
+        let old: Option<R> = match self.insert_raw(&R::TABLE, &key(&id), &bytes)? {
+            None => None,
+            Some(old) => {
+                let stored = codec::decode(R::TABLE.name, R::FORMAT_VERSION, old.as_slice())?;
+                let row = R::from_stored(id.clone(), stored);
+                Some(row.map_err(|reason| Error::corrupt(R::TABLE.name, format!("row {id}: {reason}")))?)
+            }
+        };
+        for index in R::INDEXES {
+            let name = index.table.name;
+            let new = (index.entry)(row);
+            let old = old.as_ref().map(index.entry);
+            if old.as_ref() == Some(&new) {
+                continue;
+            }
+            if let Some(old) = old
+                && !planted(Bug::StaleIndexEntryKept)
+                && self.remove_raw(&index.table, &old.key)?.is_none()
+            {
+                return Err(Error::corrupt(name, format!("row {id} of {} was missing", R::TABLE.name)));
+            }
+            if self.insert_raw(&index.table, &new.key, &new.value)?.is_some() {
+                return Err(Error::corrupt(name, format!("row {id} of {} stood there before", R::TABLE.name)));
+            }
+        }
+        Ok(())
+    }
+
+    /// How many writes there were since the transaction began, tried ones included.
+    pub(super) fn writes(&self) -> u64 {
+        self.writes
+    }
+
+    /// How many bytes of keys and values were written since the transaction began.
+    pub(super) fn written_bytes(&self) -> usize {
+        self.written_bytes
+    }
+
+    /// Opens a table, which creates it in a write transaction.
+    pub(super) fn create(&mut self, def: &TableDef) -> Result<()> {
+        self.writes += 1;
+        self.table(def).map(|_| ())
+    }
+
+    pub(super) fn get_raw(&self, def: &TableDef, key: &[u8]) -> Result<Option<Bytes<'_>>> {
+        self.table(def)?.get(key).map_err(|e| engine_error(def.name, e))
+    }
+
+    pub(super) fn insert_raw(&mut self, def: &TableDef, key: &[u8], value: &[u8]) -> Result<Option<Bytes<'_>>> {
+        // Counted before it is tried: after a failure nobody knows how far it came.
+        self.writes += 1;
+        self.written_bytes += key.len() + value.len();
+        self.table_mut(def)?.insert(key, value).map_err(|e| engine_error(def.name, e))
+    }
+
+    fn remove_raw(&mut self, def: &TableDef, key: &[u8]) -> Result<Option<Bytes<'_>>> {
+        self.writes += 1;
+        self.table_mut(def)?.remove(key).map_err(|e| engine_error(def.name, e))
+    }
+
+    fn entries<'a>(
+        &'a self,
+        def: &TableDef,
+        range: &KeyRange,
+    ) -> Result<impl DoubleEndedIterator<Item = Result<Pair<'a>>> + use<'a, 't>> {
+        let name = def.name;
+        let entries = self.table(def)?.range(range).map_err(|e| engine_error(name, e))?;
+        Ok(entries.map(move |entry| entry.map_err(|e| engine_error(name, e))))
+    }
+
+    fn table(&self, def: &TableDef) -> Result<&(dyn RawTable + 't)> {
+        let slot = self.slot(def)?;
+        self.open.get(slot).and_then(OnceCell::get).map(|open| open.raw.as_ref()).ok_or_else(|| not_open(def))
+    }
+
+    fn table_mut(&mut self, def: &TableDef) -> Result<&mut (dyn RawTable + 't)> {
+        let slot = self.slot(def)?;
+        match self.open.get_mut(slot).and_then(OnceCell::get_mut) {
+            Some(open) => Ok(open.raw.as_mut()),
+            None => Err(not_open(def)),
+        }
+    }
+
+    /// Where this table stands, opened first if it is not open yet.
+    fn slot(&self, def: &TableDef) -> Result<usize> {
+        for (slot, cell) in self.open.iter().enumerate() {
+            match cell.get() {
+                Some(open) if open.name == def.name => return Ok(slot),
+                Some(_) => {}
+                None => {
+                    let raw = match self.source {
+                        Source::Snapshot(transaction) => (def.open_in_snapshot)(transaction, def.name)?,
+                        Source::Batch(transaction) => (def.open_in_batch)(transaction, def.name)?,
+                    };
+                    cell.get_or_init(|| Open { name: def.name, raw });
+                    return Ok(slot);
+                }
+            }
+        }
+        Err(not_open(def))
+    }
+}
+
+/// Said of a table beyond `MOST_TABLES`: a mistake in this crate, which a test of all tables would meet at once.
+fn not_open(def: &TableDef) -> Error {
+    Error::corrupt(def.name, format!("there is no room for more than {MOST_TABLES} tables"))
+}
+
+/// A key and its value.
+type Pair<'a> = (Vec<u8>, Bytes<'a>);
+
+/// The entries of a range, in key order.
+type RawRange<'a> = Box<dyn DoubleEndedIterator<Item = Result<Pair<'a>, StorageError>> + 'a>;
+
+/// A value where the engine keeps it.
+pub(super) enum Bytes<'a> {
+    Some(AccessGuard<'a, &'static [u8]>),
+    Nothing,
+}
+
+impl Bytes<'_> {
+    pub(super) fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Some(guard) => guard.value(),
+            Self::Nothing => &[],
+        }
+    }
+}
+
+/// An open table of the engine, whatever the width of its keys, in a snapshot or a batch.
+///
+/// A key given for a table of wider keys stands for that key followed by zeros, which is what the start of a range
+/// and the open end of one mean by it.
+pub(super) trait RawTable {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes<'_>>, StorageError>;
+    fn range(&self, range: &KeyRange) -> Result<RawRange<'_>, StorageError>;
+    fn len(&self) -> Result<u64, StorageError>;
+    fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<Option<Bytes<'_>>, StorageError>;
+    fn remove(&mut self, key: &[u8]) -> Result<Option<Bytes<'_>>, StorageError>;
+}
+
+impl<K: RawKey, V: RawValue> RawTable for ReadOnlyTable<K, V> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes<'_>>, StorageError> {
+        get(self, key)
+    }
+
+    fn range(&self, bounds: &KeyRange) -> Result<RawRange<'_>, StorageError> {
+        range(self, bounds)
+    }
+
+    fn len(&self) -> Result<u64, StorageError> {
+        ReadableTableMetadata::len(self)
+    }
+
+    fn insert(&mut self, _: &[u8], _: &[u8]) -> Result<Option<Bytes<'_>>, StorageError> {
+        Err(StorageError::Unsupported)
+    }
+
+    fn remove(&mut self, _: &[u8]) -> Result<Option<Bytes<'_>>, StorageError> {
+        Err(StorageError::Unsupported)
+    }
+}
+
+impl<K: RawKey, V: RawValue> RawTable for Table<'_, K, V> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes<'_>>, StorageError> {
+        get(self, key)
+    }
+
+    fn range(&self, bounds: &KeyRange) -> Result<RawRange<'_>, StorageError> {
+        range(self, bounds)
+    }
+
+    fn len(&self) -> Result<u64, StorageError> {
+        ReadableTableMetadata::len(self)
+    }
+
+    fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<Option<Bytes<'_>>, StorageError> {
+        let key = K::pad(key)?;
+        Ok(Table::insert(self, K::of(&key), V::of(value)?)?.map(V::bytes))
+    }
+
+    fn remove(&mut self, key: &[u8]) -> Result<Option<Bytes<'_>>, StorageError> {
+        let key = K::pad(key)?;
+        Ok(Table::remove(self, K::of(&key))?.map(V::bytes))
+    }
+}
+
+fn get<'t, K: RawKey, V: RawValue>(
+    table: &'t impl ReadableTable<K, V>,
+    key: &[u8],
+) -> Result<Option<Bytes<'t>>, StorageError> {
+    let key = K::pad(key)?;
+    Ok(table.get(K::of(&key))?.map(V::bytes))
+}
+
+fn range<'t, K: RawKey, V: RawValue>(
+    table: &'t impl ReadableTable<K, V>,
+    (from, to): &KeyRange,
+) -> Result<RawRange<'t>, StorageError> {
+    let (from, to) = (pad_bound::<K>(from)?, pad_bound::<K>(to)?);
+    let entries = table.range::<K::SelfType<'_>>((from.as_ref().map(K::of), to.as_ref().map(K::of)))?;
+    Ok(Box::new(
+        entries.map(|entry| entry.map(|(key, value)| (K::as_bytes(&key.value()).as_ref().to_vec(), V::bytes(value)))),
+    ))
+}
+
+fn pad_bound<K: RawKey>(bound: &Bound<Vec<u8>>) -> Result<Bound<K::Padded<'_>>, StorageError> {
+    Ok(match bound {
+        Bound::Included(key) => Bound::Included(K::pad(key)?),
+        Bound::Excluded(key) => Bound::Excluded(K::pad(key)?),
+        Bound::Unbounded => Bound::Unbounded,
+    })
+}
+
+/// A key type of the engine that is our bytes.
+pub(super) trait RawKey: redb::Key + 'static {
+    type Padded<'a>;
+
+    /// These bytes at the table's width.
+    fn pad(key: &[u8]) -> Result<Self::Padded<'_>, StorageError>;
+
+    fn of<'a>(padded: &'a Self::Padded<'_>) -> Self::SelfType<'a>;
+}
+
+impl RawKey for &'static [u8] {
+    type Padded<'a> = &'a [u8];
+
+    fn pad(key: &[u8]) -> Result<&[u8], StorageError> {
+        Ok(key)
+    }
+
+    fn of<'a>(padded: &'a &[u8]) -> &'a [u8] {
+        padded
+    }
+}
+
+impl<const WIDTH: usize> RawKey for &'static [u8; WIDTH] {
+    type Padded<'a> = [u8; WIDTH];
+
+    fn pad(key: &[u8]) -> Result<[u8; WIDTH], StorageError> {
+        let mut padded = [0; WIDTH];
+        padded.get_mut(..key.len()).ok_or(StorageError::ValueTooLarge(key.len()))?.copy_from_slice(key);
+        Ok(padded)
+    }
+
+    fn of<'a>(padded: &'a [u8; WIDTH]) -> &'a [u8; WIDTH] {
+        padded
+    }
+}
+
+/// A value type of the engine that is our bytes, or nothing.
+pub(super) trait RawValue: redb::Value + Sized + 'static {
+    fn of(value: &[u8]) -> Result<Self::SelfType<'_>, StorageError>;
+
+    fn bytes(guard: AccessGuard<'_, Self>) -> Bytes<'_>;
+}
+
+impl RawValue for &'static [u8] {
+    fn of(value: &[u8]) -> Result<&[u8], StorageError> {
+        Ok(value)
+    }
+
+    fn bytes(guard: AccessGuard<'_, Self>) -> Bytes<'_> {
+        Bytes::Some(guard)
+    }
+}
+
+impl RawValue for () {
+    fn of(value: &[u8]) -> Result<(), StorageError> {
+        if value.is_empty() { Ok(()) } else { Err(StorageError::ValueTooLarge(value.len())) }
+    }
+
+    fn bytes(_: AccessGuard<'_, Self>) -> Bytes<'_> {
+        Bytes::Nothing
+    }
+}

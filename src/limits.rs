@@ -1,0 +1,54 @@
+//! Every bound, in one place.
+//!
+//! | what | bound |
+//! |---|---|
+//! | a name: agent, role, workflow, initiator | 1 to [`NAME_MAX_BYTES`] bytes of UTF-8 |
+//! | a text: content, meta, instruction, result | 0 to [`TEXT_MAX_BYTES`] bytes of UTF-8 |
+//! | a claim's timeout | 1 to `u32::MAX` seconds (136 years) |
+//! | operations that share one commit | [`BATCH_MAX_OPERATIONS`], or [`BATCH_MAX_BYTES`] of rows |
+//! | claims that one transaction of `Store::expire_timed_out_tasks` reopens | [`EXPIRE_SLICE_TASKS`] |
+
+use crate::error::{Error, Result};
+
+/// The longest name, in bytes. A name is part of an index key, so it stays short.
+pub const NAME_MAX_BYTES: usize = 256;
+
+/// The longest text, in bytes: 16 MiB.
+pub const TEXT_MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// How many operations may share one commit. From here on a longer batch no longer pays: the sync is spread thin
+/// enough, and everybody in the batch waits for its last operation.
+pub const BATCH_MAX_OPERATIONS: usize = 1_000;
+
+/// How many bytes of rows one commit carries before it is closed, so that a batch of large texts stays in memory
+/// with ease: 64 MiB.
+pub const BATCH_MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// How many timed-out claims one transaction of `Store::expire_timed_out_tasks` reopens before others get their turn.
+pub const EXPIRE_SLICE_TASKS: usize = 1_000;
+
+/// The memory in which the engine keeps pages, unless the builder says otherwise: 64 MiB.
+pub const CACHE_DEFAULT_BYTES: usize = 64 * 1024 * 1024;
+
+/// The longest row that is decoded: two texts (a message's content and meta) and room for the rest.
+pub(crate) const ROW_MAX_BYTES: usize = 2 * TEXT_MAX_BYTES + 64 * 1024;
+
+/// Refuses a name that is empty or too long, before anything is written.
+pub(crate) fn check_name(field: &'static str, name: &str) -> Result<()> {
+    if name.is_empty() {
+        return Err(Error::InvalidInput { field, reason: format!("is empty; a name has 1 to {NAME_MAX_BYTES} bytes") });
+    }
+    check_length(field, name, NAME_MAX_BYTES)
+}
+
+/// Refuses a text that is too long, before anything is written.
+pub(crate) fn check_text(field: &'static str, text: &str) -> Result<()> {
+    check_length(field, text, TEXT_MAX_BYTES)
+}
+
+fn check_length(field: &'static str, text: &str, max: usize) -> Result<()> {
+    if text.len() > max {
+        return Err(Error::TooLarge { field, bytes: text.len(), max });
+    }
+    Ok(())
+}

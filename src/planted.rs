@@ -1,0 +1,63 @@
+//! Bugs on purpose: a harness that never fails proves nothing, so each has a test in which one of these makes it fail.
+//!
+//! Outside the crate's own tests every question is answered `false` at compile time, and nothing of this remains.
+
+/// What can be broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bug {
+    /// A key keeps the sign bit of a time, so that times before 1970 sort last.
+    SignBitKept,
+    /// A key does not escape the zero byte in a text.
+    NulNotEscaped,
+    /// A row's old index entries stay when the row changes.
+    StaleIndexEntryKept,
+    /// A task is claimed without a look at its status.
+    ClaimWithoutCheck,
+    /// A task is completed without a look at the claim id.
+    CompleteWithoutCheck,
+    /// Expiry reopens one second too early.
+    ExpireEarly,
+    /// Decoding does not look for surplus bytes.
+    SurplusBytesAccepted,
+    /// A batch answers its callers before its commit.
+    AnswerBeforeCommit,
+    /// Stored time follows the clock backwards.
+    TimeFollowsClock,
+}
+
+#[cfg(not(test))]
+pub(crate) const fn planted(_: Bug) -> bool {
+    false
+}
+
+#[cfg(test)]
+pub(crate) use for_tests::{planted, with_bug};
+
+#[cfg(test)]
+mod for_tests {
+    use std::cell::Cell;
+
+    use super::Bug;
+
+    // Per thread, so that tests running beside each other stay sane. A closure can run on another writer's thread:
+    // a test with several threads plants its bug in each.
+    thread_local! {
+        static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
+
+    pub(crate) fn planted(bug: Bug) -> bool {
+        PLANTED.get() == Some(bug)
+    }
+
+    /// What `f` gives back with this bug in place on this thread.
+    pub(crate) fn with_bug<T>(bug: Option<Bug>, f: impl FnOnce() -> T) -> T {
+        struct Restore(Option<Bug>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                PLANTED.set(self.0);
+            }
+        }
+        let _restore = Restore(PLANTED.replace(bug));
+        f()
+    }
+}

@@ -1,0 +1,153 @@
+//! What an operation stands on: a snapshot to read from, or a transaction to write in.
+//!
+//! The operations themselves are in the nouns' files, one `impl` block each.
+
+use std::fmt;
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use crate::clock::Timestamp;
+use crate::db::{Batch, Counters, Operation, Outcome, Ran, Row, Tables, Writer, fresh_ulid};
+use crate::error::{Error, Result};
+use crate::id::{ClaimId, MessageId, TaskId, ThreadId};
+use crate::nested::{self, Access, StoreKey};
+
+/// A consistent view: the last durable commit in [`Store::read`](crate::Store::read), or the transaction so far in
+/// [`Store::write`](crate::Store::write), whose [`WriteTx`] reads through this.
+pub struct ReadTx<'t> {
+    tables: Tables<'t>,
+}
+
+impl<'t> ReadTx<'t> {
+    pub(crate) fn new(tables: Tables<'t>) -> Self {
+        Self { tables }
+    }
+
+    pub(crate) fn tables(&self) -> &Tables<'t> {
+        &self.tables
+    }
+}
+
+impl fmt::Debug for ReadTx<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadTx").finish_non_exhaustive()
+    }
+}
+
+/// Several operations in one atomic step, handed to the closure of [`Store::write`](crate::Store::write).
+///
+/// It reads what it wrote. All of its operations happen at one moment, [`now`](WriteTx::now).
+pub struct WriteTx<'t> {
+    read: ReadTx<'t>,
+    counters: Counters,
+    now: Timestamp,
+}
+
+impl<'t> WriteTx<'t> {
+    /// The moment of this transaction in stored time, which never goes back.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Stores a row, and its index entries with it.
+    pub(crate) fn put<R: Row>(&mut self, row: &R) -> Result<()> {
+        self.read.tables.put(row)
+    }
+
+    pub(crate) fn new_thread_id(&mut self) -> Result<ThreadId> {
+        self.counters.next_ulid(self.now).map(ThreadId::from_bytes)
+    }
+
+    pub(crate) fn new_task_id(&mut self) -> Result<TaskId> {
+        self.counters.next_ulid(self.now).map(TaskId::from_bytes)
+    }
+
+    pub(crate) fn new_message_id(&mut self) -> Result<MessageId> {
+        self.counters.next_message_id().map(MessageId::from_u64)
+    }
+
+    pub(crate) fn new_claim_id(&self) -> Result<ClaimId> {
+        fresh_ulid(self.now).map(ClaimId::from_bytes)
+    }
+
+    fn over(batch: Batch<'t>) -> Self {
+        let Batch { tables, counters, now } = batch;
+        Self { read: ReadTx { tables }, counters, now }
+    }
+
+    fn into_batch(self) -> Batch<'t> {
+        Batch { tables: self.read.tables, counters: self.counters, now: self.now }
+    }
+}
+
+impl<'t> Deref for WriteTx<'t> {
+    type Target = ReadTx<'t>;
+
+    fn deref(&self) -> &ReadTx<'t> {
+        &self.read
+    }
+}
+
+impl fmt::Debug for WriteTx<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriteTx").field("now", &self.now).finish_non_exhaustive()
+    }
+}
+
+/// Runs a closure through the writer and gives back what it gave back, or lets its panic go on here.
+pub(crate) fn run<T, F>(writer: &Writer, store: StoreKey, f: F) -> Result<T>
+where
+    T: Send + 'static,
+    F: FnMut(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
+{
+    let call = Arc::new(Call { store, state: Mutex::new(CallState { f, answer: None }) });
+    match writer.run(Arc::clone(&call) as Arc<dyn Operation>) {
+        Outcome::Unknown => Err(Error::CommitUnknown),
+        Outcome::Refused => Err(Error::Poisoned),
+        Outcome::Committed => {
+            let answer = call.state.lock().unwrap_or_else(PoisonError::into_inner).answer.take();
+            match answer {
+                Some(Ok(answer)) => answer,
+                Some(Err(panic)) => std::panic::resume_unwind(panic),
+                // A committed batch has run every operation in it.
+                None => Err(Error::CommitUnknown),
+            }
+        }
+    }
+}
+
+/// A caller's closure and its answer, where any writer's thread can run the one and leave the other.
+struct Call<T, F> {
+    store: StoreKey,
+    state: Mutex<CallState<T, F>>,
+}
+
+struct CallState<T, F> {
+    f: F,
+    answer: Option<thread::Result<Result<T>>>,
+}
+
+impl<T, F> Operation for Call<T, F>
+where
+    T: Send,
+    F: FnMut(&mut WriteTx<'_>) -> Result<T> + Send,
+{
+    fn run<'t>(&self, batch: Batch<'t>) -> (Batch<'t>, Ran) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let _inside = nested::enter(self.store, Access::Write);
+        let mut tx = WriteTx::over(batch);
+        let mut answer = catch_unwind(AssertUnwindSafe(|| (state.f)(&mut tx)));
+        let batch = tx.into_batch();
+        if let Some(failure) = batch.tables.failure()
+            && matches!(answer, Ok(Ok(_)))
+        {
+            answer = Ok(Err(failure));
+        }
+        let ran = if matches!(answer, Ok(Ok(_))) { Ran::Succeeded } else { Ran::Failed };
+        state.answer = Some(answer);
+        (batch, ran)
+    }
+}
