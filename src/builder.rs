@@ -88,11 +88,11 @@ impl Builder {
         Store::over(engine, self.clock, self.batch_max_operations, Path::new("memory"))
     }
 
-    /// A new store in this backend of the engine's, for tests of what it does to a disk.
+    /// The store on this disk, or a new one if it is empty: for tests of what a store does to a disk.
     #[cfg(test)]
-    pub(crate) fn create_in_backend(self, backend: crate::db::TestBackend) -> Result<Store> {
-        let path = Path::new("backend");
-        let engine = Engine::create_in_backend(backend, path, &self.options, self.clock.as_ref())?;
+    pub(crate) fn open_on(self, disk: crate::db::TestDisk) -> Result<Store> {
+        let path = Path::new("disk");
+        let engine = Engine::open_on(disk, path, &self.options, self.clock.as_ref())?;
         Store::over(engine, self.clock, self.batch_max_operations, path)
     }
 

@@ -15,6 +15,10 @@ mod tasks;
 mod threads;
 mod tx;
 
+#[cfg(test)]
+#[path = "../tests/inside/mod.rs"]
+mod inside;
+
 pub use agents::{Agent, Token};
 pub use builder::Builder;
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};

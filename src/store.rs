@@ -131,6 +131,11 @@ impl Store {
         self.inner.writer.failure()
     }
 
+    #[cfg(test)]
+    pub(crate) fn writer(&self) -> &Writer {
+        &self.inner.writer
+    }
+
     /// Reads every row, recomputes every index entry from it, and compares. Takes time in proportion to the store.
     ///
     /// # Errors

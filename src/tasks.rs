@@ -368,6 +368,14 @@ impl WriteTx<'_> {
         Ok(u64::try_from(reopened).unwrap_or(u64::MAX))
     }
 
+    /// Reopens a task whatever its claim says, for a test of a write that fails half-way.
+    #[cfg(test)]
+    pub(crate) fn reopen_for_test(&mut self, id: TaskId) -> Result<()> {
+        let mut task = self.require_task(id)?;
+        task.reopen();
+        self.put(&task)
+    }
+
     /// Reopens the `most` tasks whose claims timed out first, or as many as there are.
     pub(crate) fn expire_at_most(&mut self, most: usize) -> Result<usize> {
         let early = Duration::from_secs(u64::from(planted(Bug::ExpireEarly)));

@@ -49,25 +49,28 @@ impl Engine {
         Self::create_in(InMemoryBackend::new(), Path::new("memory"), options, clock)
     }
 
-    /// A new store in an empty backend.
-    pub(super) fn create_in(
-        backend: impl StorageBackend,
+    /// The store on this disk, or a new one if it is empty.
+    #[cfg(test)]
+    pub(crate) fn open_on(
+        disk: super::test_disk::TestDisk,
         path: &Path,
         options: &Options,
         clock: &dyn Clock,
     ) -> Result<Self> {
+        let is_empty = disk.len().is_ok_and(|len| len == 0);
+        let open = if is_empty { Self::create_in } else { Self::open_backend };
+        open(disk, path, options, clock)
+    }
+
+    /// A new store in an empty backend.
+    fn create_in(backend: impl StorageBackend, path: &Path, options: &Options, clock: &dyn Clock) -> Result<Self> {
         let engine = Self::over(backend, path, options)?;
         migrate::run_pending(&engine, 0, clock)?;
         Ok(engine)
     }
 
     /// The store in this backend. Nothing in it changes until it is known to be a store of a version known here.
-    pub(super) fn open_backend(
-        backend: impl StorageBackend,
-        path: &Path,
-        options: &Options,
-        clock: &dyn Clock,
-    ) -> Result<Self> {
+    fn open_backend(backend: impl StorageBackend, path: &Path, options: &Options, clock: &dyn Clock) -> Result<Self> {
         let held = Held::new(backend).map_err(|source| Error::Io {
             action: "open the store",
             path: Some(path.into()),

@@ -12,6 +12,8 @@ pub(crate) mod key;
 mod migrate;
 mod row;
 mod table;
+#[cfg(test)]
+mod test_disk;
 mod verify;
 mod writer;
 
@@ -21,5 +23,9 @@ pub use migrate::AppliedMigration;
 pub(crate) use migrate::history;
 pub(crate) use row::{Entry, Index, Row, TableDef};
 pub(crate) use table::Tables;
+#[cfg(test)]
+pub(crate) use table::{decode_row, encode_row};
+#[cfg(test)]
+pub(crate) use test_disk::TestDisk;
 pub(crate) use verify::{verify_counters, verify_rows};
 pub(crate) use writer::{Batch, Operation, Outcome, Ran, Writer};

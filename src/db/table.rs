@@ -53,9 +53,8 @@ impl<'t> Tables<'t> {
 
     /// The row with this id.
     pub(crate) fn get<R: Row>(&self, id: &R::Id) -> Result<Option<R>> {
-        self.get_with::<R, _>(id, |stored| R::from_stored(id.clone(), stored))?
-            .transpose()
-            .map_err(|reason| Error::corrupt(R::TABLE.name, format!("row {id}: {reason}")))
+        let bytes = self.get_raw(&R::TABLE, &key(id))?;
+        bytes.map(|bytes| decode_row(id.clone(), bytes.as_slice())).transpose()
     }
 
     /// What `f` makes of the stored row with this id, which it sees in place, nothing copied.
@@ -76,10 +75,7 @@ impl<'t> Tables<'t> {
     ) -> Result<impl DoubleEndedIterator<Item = Result<R>> + use<'a, 't, R>> {
         Ok(self.entries(&R::TABLE, range)?.map(|entry| {
             let (key, bytes) = entry?;
-            let id = R::id_of_key(&key)?;
-            let stored = codec::decode(R::TABLE.name, R::FORMAT_VERSION, bytes.as_slice())?;
-            R::from_stored(id.clone(), stored)
-                .map_err(|reason| Error::corrupt(R::TABLE.name, format!("row {id}: {reason}")))
+            decode_row(R::id_of_key(&key)?, bytes.as_slice())
         }))
     }
 
@@ -114,15 +110,8 @@ impl<'t> Tables<'t> {
 
     fn put_everywhere<R: Row>(&mut self, row: &R) -> Result<()> {
         let id = row.id();
-        let bytes = codec::encode(R::TABLE.name, R::FORMAT_VERSION, &row.to_stored())?;
-        let old: Option<R> = match self.insert_raw(&R::TABLE, &key(&id), &bytes)? {
-            None => None,
-            Some(old) => {
-                let stored = codec::decode(R::TABLE.name, R::FORMAT_VERSION, old.as_slice())?;
-                let row = R::from_stored(id.clone(), stored);
-                Some(row.map_err(|reason| Error::corrupt(R::TABLE.name, format!("row {id}: {reason}")))?)
-            }
-        };
+        let old = self.insert_raw(&R::TABLE, &key(&id), &encode_row(row)?)?;
+        let old: Option<R> = old.map(|bytes| decode_row(id.clone(), bytes.as_slice())).transpose()?;
         for index in R::INDEXES {
             let name = index.table.name;
             let new = (index.entry)(row);
@@ -216,6 +205,17 @@ impl<'t> Tables<'t> {
         }
         Err(not_open(def))
     }
+}
+
+/// A row as it is stored.
+pub(crate) fn encode_row<R: Row>(row: &R) -> Result<Vec<u8>> {
+    codec::encode(R::TABLE.name, R::FORMAT_VERSION, &row.to_stored())
+}
+
+/// The row that is stored as these bytes under this id.
+pub(crate) fn decode_row<R: Row>(id: R::Id, bytes: &[u8]) -> Result<R> {
+    let stored = codec::decode(R::TABLE.name, R::FORMAT_VERSION, bytes)?;
+    R::from_stored(id.clone(), stored).map_err(|reason| Error::corrupt(R::TABLE.name, format!("row {id}: {reason}")))
 }
 
 /// Said of a table beyond `MOST_TABLES`: a mistake in this crate, which a test of all tables would meet at once.

@@ -112,6 +112,12 @@ impl Writer {
         if self.failure.get().is_some() { Err(Error::Poisoned) } else { Ok(()) }
     }
 
+    /// How many operations wait in the batch that is open.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        lock(&self.open).as_ref().map_or(0, |batch| lock(&batch.operations).len())
+    }
+
     /// Runs this operation in a batch with whoever else is there. Returns when what it did is durable, or never will be.
     pub(crate) fn run(&self, operation: Arc<dyn Operation>) -> Outcome {
         let mut open = lock(&self.open);

@@ -1,0 +1,98 @@
+//! A disk for tests: it lives in memory, counts what is written to it, and fails when told to.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+
+use redb::StorageBackend;
+use redb::backends::InMemoryBackend;
+
+const PAGE_BYTES: u64 = 4096;
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TestDisk(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    pages_written: AtomicU64,
+    syncs: AtomicU64,
+    fail_syncs: AtomicBool,
+    fail_reads: AtomicBool,
+    content: InMemoryBackend,
+    /// What the last successful sync made durable.
+    durable: Mutex<Vec<u8>>,
+}
+
+impl TestDisk {
+    /// A disk with this content.
+    pub(crate) fn of(content: &[u8]) -> Self {
+        let disk = Self::default();
+        disk.0.content.set_len(content.len() as u64).unwrap();
+        disk.0.content.write(0, content).unwrap();
+        disk.0.durable.lock().unwrap().extend_from_slice(content);
+        disk
+    }
+
+    /// How many pages were written since the disk was made. A write of less than a page counts as one.
+    pub(crate) fn pages_written(&self) -> u64 {
+        self.0.pages_written.load(SeqCst)
+    }
+
+    pub(crate) fn syncs(&self) -> u64 {
+        self.0.syncs.load(SeqCst)
+    }
+
+    pub(crate) fn fail_syncs(&self, fail: bool) {
+        self.0.fail_syncs.store(fail, SeqCst);
+    }
+
+    pub(crate) fn fail_reads(&self, fail: bool) {
+        self.0.fail_reads.store(fail, SeqCst);
+    }
+
+    /// What a power cut would leave now: the content at the last sync. Kept only for small disks.
+    pub(crate) fn durable(&self) -> Vec<u8> {
+        self.0.durable.lock().unwrap().clone()
+    }
+
+    /// The content as it is.
+    pub(crate) fn content(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.0.content.len().unwrap() as usize];
+        self.0.content.read(0, &mut bytes).unwrap();
+        bytes
+    }
+}
+
+impl StorageBackend for TestDisk {
+    fn len(&self) -> io::Result<u64> {
+        self.0.content.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        if self.0.fail_reads.load(SeqCst) {
+            return Err(io::Error::other("the disk cannot be read"));
+        }
+        self.0.content.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.content.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        if self.0.fail_syncs.load(SeqCst) {
+            return Err(io::Error::other("the disk cannot be synced"));
+        }
+        self.0.syncs.fetch_add(1, SeqCst);
+        const SMALL: u64 = 32 * 1024 * 1024;
+        if self.len()? <= SMALL {
+            *self.0.durable.lock().unwrap() = self.content();
+        }
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.pages_written.fetch_add((data.len() as u64).div_ceil(PAGE_BYTES), SeqCst);
+        self.0.content.write(offset, data)
+    }
+}

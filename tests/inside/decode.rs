@@ -1,0 +1,125 @@
+//! Rows from bytes that nobody vouches for.
+
+use proptest::prelude::*;
+
+use super::{must_fail, try_property};
+use crate::db::{AppliedMigration, Row, decode_row, encode_row};
+use crate::planted::Bug;
+use crate::{AgentId, Error, Message, NewMessage, NewTask, Store, Task, Thread};
+
+/// A row of each kind, in each of its states.
+struct Rows {
+    thread: Thread,
+    message: Message,
+    tasks: Vec<Task>,
+    migration: AppliedMigration,
+}
+
+fn rows() -> Rows {
+    let store = Store::in_memory().unwrap();
+    let agent = AgentId::new("ada").unwrap();
+    let thread = store.create_thread("review", "ada").unwrap();
+    let message = NewMessage::new("assistant", "Looks good.").meta("{}").step(3).agent(&agent);
+    let message = store.append_message(thread.id, message).unwrap();
+    let open = store.create_task(thread.id, NewTask::new("reviewer", "Read it.")).unwrap();
+    let claimed = store.claim_task(open.id, &agent).unwrap().unwrap();
+    assert!(store.complete_task(open.id, claimed.id).unwrap());
+    let completed = store.task(open.id).unwrap().unwrap();
+    let migration = store.schema_history().unwrap().remove(0);
+    Rows { thread, message, tasks: vec![open, claimed.task, completed], migration }
+}
+
+fn comes_back<R: Row + PartialEq + std::fmt::Debug>(row: &R) {
+    assert_eq!(&decode_row::<R>(row.id(), &encode_row(row).unwrap()).unwrap(), row);
+}
+
+#[test]
+fn every_row_comes_back_from_its_bytes() {
+    let Rows { thread, message, tasks, migration } = rows();
+    comes_back(&thread);
+    comes_back(&message);
+    comes_back(&migration);
+    tasks.iter().for_each(comes_back);
+}
+
+/// The row, or an error that says it is damaged; a panic fails the test by itself.
+fn is_row_or_corrupt<R: Row + PartialEq + std::fmt::Debug>(id: R::Id, bytes: &[u8]) -> Result<(), TestCaseError> {
+    match decode_row::<R>(id, bytes) {
+        // What was read is all there was: nothing is skipped, nothing is guessed.
+        Ok(row) => prop_assert_eq!(decode_row::<R>(row.id(), &encode_row(&row).unwrap()).unwrap(), row),
+        Err(Error::Corrupt { table, .. }) => prop_assert_eq!(table, R::TABLE.name),
+        Err(other) => prop_assert!(false, "{}", other),
+    }
+    Ok(())
+}
+
+fn all_kinds(rows: &Rows, bytes: &[u8]) -> Result<(), TestCaseError> {
+    is_row_or_corrupt::<Thread>(rows.thread.id, bytes)?;
+    is_row_or_corrupt::<Message>(rows.message.id, bytes)?;
+    is_row_or_corrupt::<Task>(rows.tasks[0].id, bytes)?;
+    is_row_or_corrupt::<AppliedMigration>(1, bytes)
+}
+
+#[test]
+fn arbitrary_bytes_are_a_row_or_an_error() {
+    let rows = rows();
+    // A right version byte in half of them, so that the body is reached.
+    let bytes = (prop_oneof![Just(1_u8), any::<u8>()], prop::collection::vec(any::<u8>(), 0..300))
+        .prop_map(|(version, body)| [vec![version], body].concat());
+    try_property(4_000, &bytes, |bytes| all_kinds(&rows, &bytes)).unwrap();
+    all_kinds(&rows, &[]).unwrap();
+}
+
+#[test]
+fn a_row_with_changed_bytes_is_a_row_or_an_error() {
+    let rows = rows();
+    let stored = [
+        encode_row(&rows.thread).unwrap(),
+        encode_row(&rows.message).unwrap(),
+        encode_row(&rows.tasks[0]).unwrap(),
+        encode_row(&rows.tasks[1]).unwrap(),
+        encode_row(&rows.tasks[2]).unwrap(),
+        encode_row(&rows.migration).unwrap(),
+    ];
+    let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4);
+    let property = |(which, changes): (usize, Vec<(prop::sample::Index, u8)>)| {
+        let mut bytes = stored[which].clone();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        all_kinds(&rows, &bytes)
+    };
+    try_property(4_000, &(0..stored.len(), changes), property).unwrap();
+}
+
+/// Nine bytes that announce a text of sixteen exabytes: without a limit they would ask for as much memory.
+#[test]
+fn a_length_without_a_text_asks_for_no_memory() {
+    let rows = rows();
+    let mut bytes = vec![1];
+    bytes.extend_from_slice(&[0; 16]);
+    bytes.extend_from_slice(&[0, 0, 253]);
+    bytes.extend_from_slice(&u64::MAX.to_le_bytes());
+    all_kinds(&rows, &bytes).unwrap();
+    assert!(decode_row::<Message>(rows.message.id, &bytes).is_err());
+}
+
+fn surplus_bytes_are_refused((which, surplus): (usize, Vec<u8>)) -> Result<(), TestCaseError> {
+    let rows = rows();
+    let bytes = [encode_row(&rows.tasks[which]).unwrap(), surplus].concat();
+    prop_assert!(decode_row::<Task>(rows.tasks[which].id, &bytes).is_err());
+    Ok(())
+}
+
+#[test]
+fn a_row_with_surplus_bytes_is_an_error() {
+    let inputs = (0_usize..3, prop::collection::vec(any::<u8>(), 1..20));
+    try_property(50, &inputs, surplus_bytes_are_refused).unwrap();
+}
+
+#[test]
+fn control_surplus_bytes_accepted_is_seen() {
+    let inputs = (0_usize..3, prop::collection::vec(any::<u8>(), 1..20));
+    must_fail(Bug::SurplusBytesAccepted, &inputs, surplus_bytes_are_refused);
+}

@@ -1,0 +1,34 @@
+//! Tests that need the inside of the crate: planted bugs as controls of the property tests, and disks that count and
+//! fail. Compiled into the unit tests by `src/lib.rs`.
+
+mod decode;
+mod faults;
+mod harness;
+mod keys;
+mod model;
+mod pages;
+mod races;
+mod sqlite;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use crate::planted::{Bug, with_bug};
+
+/// Tries a property on this many inputs; the error shows the smallest that breaks it. `PROPTEST_CASES` in the
+/// environment multiplies nothing but replaces the number, for a longer campaign.
+fn try_property<S: Strategy>(
+    cases: u32,
+    inputs: &S,
+    property: impl Fn(S::Value) -> Result<(), TestCaseError>,
+) -> Result<(), String> {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(cases);
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 2_000, ..Config::default() };
+    TestRunner::new(config).run(inputs, property).map_err(|error| error.to_string())
+}
+
+/// The control of a property: with this bug in place it must fail.
+fn must_fail<S: Strategy>(bug: Bug, inputs: &S, property: impl Fn(S::Value) -> Result<(), TestCaseError>) {
+    let outcome = with_bug(Some(bug), || try_property(2_000, inputs, property));
+    assert!(outcome.is_err(), "the property holds although {bug:?} is planted: it does not see");
+}

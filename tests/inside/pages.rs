@@ -1,0 +1,148 @@
+//! How many pages a durable commit writes, counted by the disk: the cost that does not depend on the machine.
+
+use crate::db::TestDisk;
+use crate::{AgentId, Claim, NewMessage, NewTask, Store, Task, ThreadId};
+
+/// Rows of each kind in the store while it is measured.
+const ROWS: usize = 1_000_000;
+const THREADS: usize = 100_000;
+
+/// The most pages one commit may write, for one operation, a batch of 32, and one of 128: what the layout was measured
+/// at before the first line of the store was written, and one page for what a prototype leaves out.
+const MOST: [(&str, [u64; 3]); 4] = [
+    ("create task", [18 + 1, 84 + 1, 257 + 1]),
+    ("claim", [17 + 1, 21 + 1, 31 + 1]),
+    ("complete", [15 + 1, 18 + 1, 28 + 1]),
+    ("append 256 B", [14 + 1, 79 + 1, 247 + 1]),
+];
+
+#[test]
+fn a_commit_writes_no_more_pages_than_its_operations_need() {
+    let disk = TestDisk::default();
+    let store = Store::builder().cache_bytes(1 << 30).open_on(disk.clone()).unwrap();
+    let threads = load(&store);
+    let measured = measure(&store, &disk, &threads);
+    println!("pages per durable commit at {ROWS} rows, one operation / a batch of 32 / of 128, and the most allowed:");
+    for ((name, pages), (_, most)) in measured.iter().zip(MOST) {
+        println!("  {name:<12} {pages:?}  {most:?}");
+    }
+    for ((name, pages), (_, most)) in measured.iter().zip(MOST) {
+        for (pages, most) in pages.iter().zip(most) {
+            assert!(*pages <= most, "{name}: {pages} pages, at most {most} are allowed");
+        }
+    }
+}
+
+/// A fixed sequence of scattered numbers: each thread's messages and tasks lie all over the store.
+fn scattered(n: usize, below: usize) -> usize {
+    (n as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(31) as usize % below
+}
+
+fn load(store: &Store) -> Vec<ThreadId> {
+    let mut threads = Vec::new();
+    for _ in 0..THREADS / 10_000 {
+        threads.extend(
+            store
+                .write(|tx| {
+                    (0..10_000).map(|_| Ok(tx.create_thread("review", "ada")?.id)).collect::<crate::Result<Vec<_>>>()
+                })
+                .unwrap(),
+        );
+    }
+    for first in (0..ROWS).step_by(20_000) {
+        let threads = threads.clone();
+        store
+            .write(move |tx| {
+                for n in first..first + 20_000 {
+                    let thread = threads[scattered(n, THREADS)];
+                    tx.create_task(thread, &task())?;
+                    tx.append_message(thread, &message())?;
+                }
+                Ok(())
+            })
+            .unwrap();
+    }
+    threads
+}
+
+fn task() -> NewTask {
+    NewTask::new("reviewer", "i".repeat(100))
+}
+
+fn message() -> NewMessage {
+    NewMessage::new("assistant", "m".repeat(256))
+}
+
+/// The pages of one commit, at the median of several, for each kind of operation and each size of batch.
+fn measure(store: &Store, disk: &TestDisk, threads: &[ThreadId]) -> Vec<(&'static str, [u64; 3])> {
+    const REPEATS: usize = 15;
+    let mut measured: Vec<(&str, [u64; 3])> = MOST.iter().map(|(name, _)| (*name, [0; 3])).collect();
+    let agent = AgentId::new("ada").unwrap();
+    for (column, batch) in [1, 32, 128].into_iter().enumerate() {
+        let mut pages: [Vec<u64>; 4] = Default::default();
+        for round in 0..REPEATS {
+            let at = move |n: usize| (round * batch + n) * 7 + column;
+            let mut count = |kind: usize, run: &mut dyn FnMut()| {
+                let before = disk.pages_written();
+                run();
+                pages[kind].push(disk.pages_written() - before);
+            };
+            let some: Vec<_> = (0..batch).map(|n| threads[scattered(at(n), THREADS)]).collect();
+            let to_create = some.clone();
+            count(0, &mut || {
+                let to_create = to_create.clone();
+                store
+                    .write(move |tx| to_create.iter().try_for_each(|thread| tx.create_task(*thread, &task()).map(drop)))
+                    .unwrap();
+            });
+            let open: Vec<Task> = store.open_tasks(batch).unwrap();
+            let mut claims: Vec<Claim> = Vec::new();
+            count(1, &mut || {
+                let (open, agent) = (open.clone(), agent.clone());
+                let claim_all = move |tx: &mut crate::WriteTx<'_>| {
+                    open.iter().map(|task| Ok(tx.claim_task(task.id, &agent)?.unwrap())).collect()
+                };
+                claims = store.write(claim_all).unwrap();
+            });
+            count(2, &mut || {
+                let claims = claims.clone();
+                store
+                    .write(move |tx| {
+                        claims.iter().try_for_each(|claim| tx.complete_task(claim.task.id, claim.id).map(drop))
+                    })
+                    .unwrap();
+            });
+            count(3, &mut || {
+                let some = some.clone();
+                store
+                    .write(move |tx| {
+                        some.iter().try_for_each(|thread| tx.append_message(*thread, &message()).map(drop))
+                    })
+                    .unwrap();
+            });
+        }
+        for (kind, pages) in pages.iter_mut().enumerate() {
+            pages.sort_unstable();
+            measured[kind].1[column] = pages[REPEATS / 2];
+        }
+    }
+    measured
+}
+
+#[test]
+fn a_batch_in_which_nobody_wrote_is_not_synced() {
+    let disk = TestDisk::default();
+    let store = Store::builder().open_on(disk.clone()).unwrap();
+    let thread = store.create_thread("review", "ada").unwrap();
+    let task = store.create_task(thread.id, task()).unwrap();
+    let agent = AgentId::new("ada").unwrap();
+    store.claim_task(task.id, &agent).unwrap().unwrap();
+    let (pages, syncs) = (disk.pages_written(), disk.syncs());
+    assert_eq!(store.claim_task(task.id, &agent).unwrap(), None, "a lost race");
+    assert_eq!(store.expire_timed_out_tasks().unwrap(), 0);
+    assert!(store.write(|tx| tx.create_thread("", "ada")).is_err(), "an early failure");
+    assert_eq!((disk.pages_written(), disk.syncs()), (pages, syncs));
+    store.append_message(thread.id, message()).unwrap();
+    assert_eq!(disk.syncs(), syncs + 1, "a commit costs one sync");
+    store.verify().unwrap();
+}

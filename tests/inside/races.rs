@@ -1,0 +1,213 @@
+//! Claim races on real threads, checked against the order in which they were committed.
+//!
+//! Every transaction of a race also appends a line to a log, which is a thread of the store itself: message ids rise in
+//! commit order, so the log is the order the store claims to have worked in. Replayed on the plain model, every answer
+//! in it must be the model's: then one claim was live per task at every moment, and no stale claim settled anything.
+
+use std::collections::HashMap;
+use std::sync::Barrier;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::harness::Peer;
+use super::model::Model;
+use super::{must_fail, try_property};
+use crate::planted::{Bug, planted, with_bug};
+use crate::{
+    AgentId, ClaimId, ManualClock, MessageFilter, NewMessage, NewTask, Result, Store, TaskId, ThreadId, Timestamp,
+    WriteTx,
+};
+
+/// What an agent does next. Numbers choose among the tasks, or among the claims this agent ever had.
+#[derive(Clone, Copy, Debug)]
+enum Move {
+    Claim(usize),
+    Complete(usize),
+    Expire,
+    /// Lets this many seconds pass for everybody.
+    Wait(u64),
+}
+
+/// The moves of each agent.
+fn race() -> impl Strategy<Value = Vec<Vec<Move>>> {
+    let choose = prop_oneof![
+        6 => (0_usize..4).prop_map(Move::Claim),
+        4 => (0_usize..8).prop_map(Move::Complete),
+        2 => Just(Move::Expire),
+        1 => (1_u64..12).prop_map(Move::Wait),
+    ];
+    prop::collection::vec(prop::collection::vec(choose, 1..25), 2..6)
+}
+
+/// A line of the log.
+#[derive(Debug, Serialize, Deserialize)]
+enum Line {
+    Claimed { task: TaskId, agent: AgentId, claim: Option<ClaimId> },
+    Completed { task: TaskId, claim: ClaimId, accepted: bool },
+    Expired { count: u64 },
+}
+
+fn write_line(tx: &mut WriteTx<'_>, log: ThreadId, line: &Line) -> Result<()> {
+    tx.append_message(log, &NewMessage::new("log", serde_json::to_string(line).unwrap())).map(drop)
+}
+
+fn claim(store: &Store, log: ThreadId, task: TaskId, agent: &AgentId) -> Result<Option<ClaimId>> {
+    let agent = agent.clone();
+    store.write(move |tx| {
+        let claim = tx.claim_task(task, &agent)?.map(|claim| claim.id);
+        write_line(tx, log, &Line::Claimed { task, agent: agent.clone(), claim })?;
+        Ok(claim)
+    })
+}
+
+fn complete(store: &Store, log: ThreadId, task: TaskId, claim: ClaimId) -> Result<bool> {
+    store.write(move |tx| {
+        let accepted = tx.complete_task(task, claim)?;
+        write_line(tx, log, &Line::Completed { task, claim, accepted })?;
+        Ok(accepted)
+    })
+}
+
+fn expire(store: &Store, log: ThreadId) -> Result<()> {
+    store.write(move |tx| {
+        let count = tx.expire_timed_out_tasks()?;
+        write_line(tx, log, &Line::Expired { count })
+    })
+}
+
+/// Runs a race and checks it. Every task times out after 10 seconds of the clock that the agents push.
+fn is_fair(moves: &[Vec<Move>]) -> Result<(), TestCaseError> {
+    let clock = ManualClock::new(Timestamp::from_micros(0));
+    let store = Store::builder().clock(clock.clone()).in_memory().unwrap();
+    let thread = store.create_thread("race", "test").unwrap().id;
+    let log = store.create_thread("log", "test").unwrap().id;
+    let new_task = || store.create_task(thread, NewTask::new("runner", "Run.").timeout_seconds(10)).unwrap();
+    let tasks: Vec<_> = (0..4).map(|_| new_task()).collect();
+
+    let bug =
+        [Bug::ClaimWithoutCheck, Bug::CompleteWithoutCheck, Bug::ExpireEarly].into_iter().find(|bug| planted(*bug));
+    let start = Barrier::new(moves.len());
+    let failed = std::thread::scope(|scope| {
+        let run = |(number, moves): (usize, &Vec<Move>)| {
+            let (store, clock, tasks, start, moves) = (&store, &clock, &tasks, &start, moves.clone());
+            scope.spawn(move || {
+                start.wait();
+                with_bug(bug, || run_agent(store, clock, log, tasks, number, &moves))
+            })
+        };
+        let agents: Vec<_> = moves.iter().enumerate().map(run).collect();
+        agents.into_iter().filter_map(|agent| agent.join().unwrap().err()).next()
+    });
+    prop_assert!(failed.is_none(), "an operation failed: {:?}", failed);
+    replay(&store, log, tasks)
+}
+
+fn run_agent(
+    store: &Store,
+    clock: &ManualClock,
+    log: ThreadId,
+    tasks: &[crate::Task],
+    number: usize,
+    moves: &[Move],
+) -> Result<()> {
+    let me = AgentId::new(format!("agent-{number}"))?;
+    let mut claims = Vec::new();
+    for step in moves {
+        match *step {
+            Move::Claim(n) => {
+                let task = tasks[n % tasks.len()].id;
+                claims.extend(claim(store, log, task, &me)?.map(|claim| (task, claim)));
+            }
+            Move::Complete(n) => {
+                // Also old ones: that is what a late agent does.
+                if let Some((task, claim)) = claims.get(n % claims.len().max(1)) {
+                    complete(store, log, *task, *claim)?;
+                }
+            }
+            Move::Expire => expire(store, log)?,
+            Move::Wait(seconds) => clock.advance(Duration::from_secs(seconds)),
+        }
+    }
+    Ok(())
+}
+
+/// Replays the log on the model.
+fn replay(store: &Store, log: ThreadId, tasks: Vec<crate::Task>) -> Result<(), TestCaseError> {
+    let mut model = Model::default();
+    tasks.iter().for_each(|task| model.create_task(task));
+    let mut given_out = HashMap::new();
+    for message in store.thread_messages(log, &MessageFilter::new()).unwrap() {
+        let now = message.created_at;
+        match serde_json::from_str(&message.content).unwrap() {
+            Line::Claimed { task, agent, claim } => {
+                let id = claim.unwrap_or_else(|| "00000000000000000000000000".parse().unwrap());
+                prop_assert_eq!(model.claim_task(task, &agent, id, now), claim.is_some(), "{:?}", message);
+                if let Some(claim) = claim {
+                    prop_assert_eq!(given_out.insert(claim, task), None, "a claim id was given out twice");
+                }
+            }
+            Line::Completed { task, claim, accepted } => {
+                prop_assert_eq!(model.complete_task(task, claim, now), accepted, "{:?}", message);
+            }
+            Line::Expired { count } => {
+                prop_assert_eq!(model.expire_timed_out_tasks(now), count, "{:?}", message);
+            }
+        }
+    }
+    for task in tasks {
+        prop_assert_eq!(store.task(task.id).unwrap().unwrap(), model.task(task.id));
+    }
+    store.verify().map_err(|error| TestCaseError::fail(error.to_string()))
+}
+
+#[test]
+fn one_claim_is_live_per_task_and_no_stale_claim_settles_anything() {
+    try_property(300, &race(), |moves| is_fair(&moves)).unwrap();
+}
+
+#[test]
+fn control_the_race_sees_a_claim_without_a_check() {
+    must_fail(Bug::ClaimWithoutCheck, &race(), |moves| is_fair(&moves));
+}
+
+#[test]
+fn control_the_race_sees_a_completion_without_a_check() {
+    must_fail(Bug::CompleteWithoutCheck, &race(), |moves| is_fair(&moves));
+}
+
+#[test]
+fn control_the_race_sees_an_early_expiry() {
+    must_fail(Bug::ExpireEarly, &race(), |moves| is_fair(&moves));
+}
+
+/// Everybody wants everything: the claims must be dealt out without remainder and without a double.
+#[test]
+fn every_task_of_an_open_list_is_claimed_by_exactly_one_of_32_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path().join("race.khala")).unwrap();
+    let thread = store.create_thread("race", "test").unwrap().id;
+    store
+        .write(move |tx| (0..500).try_for_each(|_| tx.create_task(thread, &NewTask::new("runner", "Run.")).map(drop)))
+        .unwrap();
+    let open = store.open_tasks(usize::MAX).unwrap();
+    let claimed: Vec<Vec<TaskId>> = std::thread::scope(|scope| {
+        let run = |number: usize| {
+            let (store, open) = (&store, &open);
+            scope.spawn(move || {
+                let me = AgentId::new(format!("agent-{number}")).unwrap();
+                // Each begins elsewhere and goes through all of it.
+                let from = number * open.len() / 32;
+                let round = open.iter().cycle().skip(from).take(open.len());
+                round.filter(|task| store.claim_task(task.id, &me).unwrap().is_some()).map(|task| task.id).collect()
+            })
+        };
+        let agents: Vec<_> = (0..32).map(run).collect();
+        agents.into_iter().map(|agent| agent.join().unwrap()).collect()
+    });
+    let mut all = claimed.concat();
+    all.sort_unstable();
+    assert_eq!(all, open.iter().map(|task| task.id).collect::<Vec<_>>());
+    store.verify().unwrap();
+}
