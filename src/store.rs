@@ -142,6 +142,10 @@ impl Store {
     ///
     /// [`Error::Corrupt`](crate::Error::Corrupt) with the first thing that is wrong.
     pub fn verify(&self) -> Result<()> {
+        #[expect(
+            clippy::redundant_closure_for_method_calls,
+            reason = "the method's own lifetime is not general enough"
+        )]
         self.read(|tx| tx.verify())
     }
 
@@ -151,6 +155,10 @@ impl Store {
     ///
     /// Only what reading can meet.
     pub fn schema_history(&self) -> Result<Vec<AppliedMigration>> {
+        #[expect(
+            clippy::redundant_closure_for_method_calls,
+            reason = "the method's own lifetime is not general enough"
+        )]
         self.read(|tx| tx.schema_history())
     }
 }

@@ -104,7 +104,8 @@ where
     F: FnMut(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
 {
     let call = Arc::new(Call { store, state: Mutex::new(CallState { f, answer: None }) });
-    match writer.run(Arc::clone(&call) as Arc<dyn Operation>) {
+    let operation: Arc<dyn Operation> = call.clone();
+    match writer.run(operation) {
         Outcome::Unknown => Err(Error::CommitUnknown),
         Outcome::Refused => Err(Error::Poisoned),
         Outcome::Committed => {

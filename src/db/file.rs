@@ -47,7 +47,7 @@ fn is_there(path: &Path) -> bool {
 /// the disk; dropped before that, it disappears. A crash leaves the other name behind, and the next creation takes it.
 pub(super) struct Draft {
     path: PathBuf,
-    draft: PathBuf,
+    other_name: PathBuf,
     file: File,
     /// Locked while this lives, so that two creators do not replace each other's file.
     folder: File,
@@ -68,16 +68,16 @@ impl Draft {
         if is_there(path) {
             return Ok(None);
         }
-        let mut draft_name = std::ffi::OsString::from(".");
-        draft_name.push(name);
-        draft_name.push(".new");
-        let draft = folder_path.join(draft_name);
-        match fs::remove_file(&draft) {
+        let mut hidden = std::ffi::OsString::from(".");
+        hidden.push(name);
+        hidden.push(".new");
+        let other_name = folder_path.join(hidden);
+        match fs::remove_file(&other_name) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
-        let file = create_private(&draft).map_err(failed)?;
-        Ok(Some(Self { path: path.into(), draft, file, folder, published: false }))
+        let file = create_private(&other_name).map_err(failed)?;
+        Ok(Some(Self { path: path.into(), other_name, file, folder, published: false }))
     }
 
     /// The file, for the engine to fill.
@@ -90,7 +90,7 @@ impl Draft {
         let published = self
             .file
             .sync_all()
-            .and_then(|()| fs::rename(&self.draft, &self.path))
+            .and_then(|()| fs::rename(&self.other_name, &self.path))
             .inspect(|()| self.published = true)
             .and_then(|()| self.folder.sync_all());
         published.map_err(|source| io_error("create the store", &self.path, source))
@@ -101,7 +101,7 @@ impl Drop for Draft {
     fn drop(&mut self) {
         if !self.published {
             // Best effort: the next creation removes what stays.
-            let _ = fs::remove_file(&self.draft);
+            let _ = fs::remove_file(&self.other_name);
         }
     }
 }

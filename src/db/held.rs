@@ -142,7 +142,7 @@ impl StorageBackend for Held {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.change(|held| held.log.push(Change::Sync), |inner| inner.sync_data())
+        self.change(|held| held.log.push(Change::Sync), StorageBackend::sync_data)
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -229,7 +229,8 @@ mod tests {
                     Step::Write(at, bytes) => {
                         // The engine sets the length before it writes past the end, as the trait asks.
                         let end = at + length(&bytes);
-                        for backend in [&plain as &dyn StorageBackend, &held] {
+                        let backends: [&dyn StorageBackend; 2] = [&plain, &held];
+                        for backend in backends {
                             if backend.len().unwrap() < end {
                                 backend.set_len(end).unwrap();
                             }

@@ -10,6 +10,7 @@ mod file;
 mod held;
 pub(crate) mod key;
 mod migrate;
+mod raw;
 mod row;
 mod table;
 #[cfg(test)]

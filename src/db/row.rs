@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::engine::engine_error;
 use super::key::KeyPart;
-use super::table::{RawKey, RawTable, RawValue};
+use super::raw::{RawKey, RawTable, RawValue};
 use crate::error::Result;
 
 /// A row of one table.

@@ -1,16 +1,13 @@
 //! Rows in tables: get, put, scan. The only code that writes a table or an index.
 
 use std::cell::OnceCell;
-use std::ops::Bound;
 
-use redb::{
-    AccessGuard, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, StorageError, Table,
-    WriteTransaction,
-};
+use redb::{ReadTransaction, WriteTransaction};
 
 use super::codec;
 use super::engine::engine_error;
 use super::key::{KeyRange, key};
+use super::raw::{Bytes, Pair, RawTable};
 use super::row::{Row, TableDef};
 use crate::error::{Error, Result};
 use crate::planted::{Bug, planted};
@@ -54,7 +51,7 @@ impl<'t> Tables<'t> {
     /// The row with this id.
     pub(crate) fn get<R: Row>(&self, id: &R::Id) -> Result<Option<R>> {
         let bytes = self.get_raw(&R::TABLE, &key(id))?;
-        bytes.map(|bytes| decode_row(id.clone(), bytes.as_slice())).transpose()
+        bytes.map(|bytes| decode_row(id, bytes.as_slice())).transpose()
     }
 
     /// What `f` makes of the stored row with this id, which it sees in place, nothing copied.
@@ -75,7 +72,7 @@ impl<'t> Tables<'t> {
     ) -> Result<impl DoubleEndedIterator<Item = Result<R>> + use<'a, 't, R>> {
         Ok(self.entries(&R::TABLE, range)?.map(|entry| {
             let (key, bytes) = entry?;
-            decode_row(R::id_of_key(&key)?, bytes.as_slice())
+            decode_row(&R::id_of_key(&key)?, bytes.as_slice())
         }))
     }
 
@@ -111,7 +108,7 @@ impl<'t> Tables<'t> {
     fn put_everywhere<R: Row>(&mut self, row: &R) -> Result<()> {
         let id = row.id();
         let old = self.insert_raw(&R::TABLE, &key(&id), &encode_row(row)?)?;
-        let old: Option<R> = old.map(|bytes| decode_row(id.clone(), bytes.as_slice())).transpose()?;
+        let old: Option<R> = old.map(|bytes| decode_row(&id, bytes.as_slice())).transpose()?;
         for index in R::INDEXES {
             let name = index.table.name;
             let new = (index.entry)(row);
@@ -213,7 +210,7 @@ pub(crate) fn encode_row<R: Row>(row: &R) -> Result<Vec<u8>> {
 }
 
 /// The row that is stored as these bytes under this id.
-pub(crate) fn decode_row<R: Row>(id: R::Id, bytes: &[u8]) -> Result<R> {
+pub(crate) fn decode_row<R: Row>(id: &R::Id, bytes: &[u8]) -> Result<R> {
     let stored = codec::decode(R::TABLE.name, R::FORMAT_VERSION, bytes)?;
     R::from_stored(id.clone(), stored).map_err(|reason| Error::corrupt(R::TABLE.name, format!("row {id}: {reason}")))
 }
@@ -221,173 +218,4 @@ pub(crate) fn decode_row<R: Row>(id: R::Id, bytes: &[u8]) -> Result<R> {
 /// Said of a table beyond `MOST_TABLES`: a mistake in this crate, which a test of all tables would meet at once.
 fn not_open(def: &TableDef) -> Error {
     Error::corrupt(def.name, format!("there is no room for more than {MOST_TABLES} tables"))
-}
-
-/// A key and its value.
-type Pair<'a> = (Vec<u8>, Bytes<'a>);
-
-/// The entries of a range, in key order.
-type RawRange<'a> = Box<dyn DoubleEndedIterator<Item = Result<Pair<'a>, StorageError>> + 'a>;
-
-/// A value where the engine keeps it.
-pub(super) enum Bytes<'a> {
-    Some(AccessGuard<'a, &'static [u8]>),
-    Nothing,
-}
-
-impl Bytes<'_> {
-    pub(super) fn as_slice(&self) -> &[u8] {
-        match self {
-            Self::Some(guard) => guard.value(),
-            Self::Nothing => &[],
-        }
-    }
-}
-
-/// An open table of the engine, whatever the width of its keys, in a snapshot or a batch.
-///
-/// A key given for a table of wider keys stands for that key followed by zeros, which is what the start of a range
-/// and the open end of one mean by it.
-pub(super) trait RawTable {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes<'_>>, StorageError>;
-    fn range(&self, range: &KeyRange) -> Result<RawRange<'_>, StorageError>;
-    fn len(&self) -> Result<u64, StorageError>;
-    fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<Option<Bytes<'_>>, StorageError>;
-    fn remove(&mut self, key: &[u8]) -> Result<Option<Bytes<'_>>, StorageError>;
-}
-
-impl<K: RawKey, V: RawValue> RawTable for ReadOnlyTable<K, V> {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes<'_>>, StorageError> {
-        get(self, key)
-    }
-
-    fn range(&self, bounds: &KeyRange) -> Result<RawRange<'_>, StorageError> {
-        range(self, bounds)
-    }
-
-    fn len(&self) -> Result<u64, StorageError> {
-        ReadableTableMetadata::len(self)
-    }
-
-    fn insert(&mut self, _: &[u8], _: &[u8]) -> Result<Option<Bytes<'_>>, StorageError> {
-        Err(StorageError::Unsupported)
-    }
-
-    fn remove(&mut self, _: &[u8]) -> Result<Option<Bytes<'_>>, StorageError> {
-        Err(StorageError::Unsupported)
-    }
-}
-
-impl<K: RawKey, V: RawValue> RawTable for Table<'_, K, V> {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes<'_>>, StorageError> {
-        get(self, key)
-    }
-
-    fn range(&self, bounds: &KeyRange) -> Result<RawRange<'_>, StorageError> {
-        range(self, bounds)
-    }
-
-    fn len(&self) -> Result<u64, StorageError> {
-        ReadableTableMetadata::len(self)
-    }
-
-    fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<Option<Bytes<'_>>, StorageError> {
-        let key = K::pad(key)?;
-        Ok(Table::insert(self, K::of(&key), V::of(value)?)?.map(V::bytes))
-    }
-
-    fn remove(&mut self, key: &[u8]) -> Result<Option<Bytes<'_>>, StorageError> {
-        let key = K::pad(key)?;
-        Ok(Table::remove(self, K::of(&key))?.map(V::bytes))
-    }
-}
-
-fn get<'t, K: RawKey, V: RawValue>(
-    table: &'t impl ReadableTable<K, V>,
-    key: &[u8],
-) -> Result<Option<Bytes<'t>>, StorageError> {
-    let key = K::pad(key)?;
-    Ok(table.get(K::of(&key))?.map(V::bytes))
-}
-
-fn range<'t, K: RawKey, V: RawValue>(
-    table: &'t impl ReadableTable<K, V>,
-    (from, to): &KeyRange,
-) -> Result<RawRange<'t>, StorageError> {
-    let (from, to) = (pad_bound::<K>(from)?, pad_bound::<K>(to)?);
-    let entries = table.range::<K::SelfType<'_>>((from.as_ref().map(K::of), to.as_ref().map(K::of)))?;
-    Ok(Box::new(
-        entries.map(|entry| entry.map(|(key, value)| (K::as_bytes(&key.value()).as_ref().to_vec(), V::bytes(value)))),
-    ))
-}
-
-fn pad_bound<K: RawKey>(bound: &Bound<Vec<u8>>) -> Result<Bound<K::Padded<'_>>, StorageError> {
-    Ok(match bound {
-        Bound::Included(key) => Bound::Included(K::pad(key)?),
-        Bound::Excluded(key) => Bound::Excluded(K::pad(key)?),
-        Bound::Unbounded => Bound::Unbounded,
-    })
-}
-
-/// A key type of the engine that is our bytes.
-pub(super) trait RawKey: redb::Key + 'static {
-    type Padded<'a>;
-
-    /// These bytes at the table's width.
-    fn pad(key: &[u8]) -> Result<Self::Padded<'_>, StorageError>;
-
-    fn of<'a>(padded: &'a Self::Padded<'_>) -> Self::SelfType<'a>;
-}
-
-impl RawKey for &'static [u8] {
-    type Padded<'a> = &'a [u8];
-
-    fn pad(key: &[u8]) -> Result<&[u8], StorageError> {
-        Ok(key)
-    }
-
-    fn of<'a>(padded: &'a &[u8]) -> &'a [u8] {
-        padded
-    }
-}
-
-impl<const WIDTH: usize> RawKey for &'static [u8; WIDTH] {
-    type Padded<'a> = [u8; WIDTH];
-
-    fn pad(key: &[u8]) -> Result<[u8; WIDTH], StorageError> {
-        let mut padded = [0; WIDTH];
-        padded.get_mut(..key.len()).ok_or(StorageError::ValueTooLarge(key.len()))?.copy_from_slice(key);
-        Ok(padded)
-    }
-
-    fn of<'a>(padded: &'a [u8; WIDTH]) -> &'a [u8; WIDTH] {
-        padded
-    }
-}
-
-/// A value type of the engine that is our bytes, or nothing.
-pub(super) trait RawValue: redb::Value + Sized + 'static {
-    fn of(value: &[u8]) -> Result<Self::SelfType<'_>, StorageError>;
-
-    fn bytes(guard: AccessGuard<'_, Self>) -> Bytes<'_>;
-}
-
-impl RawValue for &'static [u8] {
-    fn of(value: &[u8]) -> Result<&[u8], StorageError> {
-        Ok(value)
-    }
-
-    fn bytes(guard: AccessGuard<'_, Self>) -> Bytes<'_> {
-        Bytes::Some(guard)
-    }
-}
-
-impl RawValue for () {
-    fn of(value: &[u8]) -> Result<(), StorageError> {
-        if value.is_empty() { Ok(()) } else { Err(StorageError::ValueTooLarge(value.len())) }
-    }
-
-    fn bytes(_: AccessGuard<'_, Self>) -> Bytes<'_> {
-        Bytes::Nothing
-    }
 }

@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex};
 use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
 
-const PAGE_BYTES: u64 = 4096;
+const PAGE_BYTES: usize = 4096;
+
+/// Up to this length a disk keeps a copy of what is durable.
+const SMALL_BYTES: u64 = 32 * 1024 * 1024;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TestDisk(Arc<State>);
@@ -27,7 +30,7 @@ impl TestDisk {
     /// A disk with this content.
     pub(crate) fn of(content: &[u8]) -> Self {
         let disk = Self::default();
-        disk.0.content.set_len(content.len() as u64).unwrap();
+        disk.0.content.set_len(content.len().try_into().unwrap()).unwrap();
         disk.0.content.write(0, content).unwrap();
         disk.0.durable.lock().unwrap().extend_from_slice(content);
         disk
@@ -57,7 +60,7 @@ impl TestDisk {
 
     /// The content as it is.
     pub(crate) fn content(&self) -> Vec<u8> {
-        let mut bytes = vec![0; self.0.content.len().unwrap() as usize];
+        let mut bytes = vec![0; self.0.content.len().unwrap().try_into().unwrap()];
         self.0.content.read(0, &mut bytes).unwrap();
         bytes
     }
@@ -84,15 +87,14 @@ impl StorageBackend for TestDisk {
             return Err(io::Error::other("the disk cannot be synced"));
         }
         self.0.syncs.fetch_add(1, SeqCst);
-        const SMALL: u64 = 32 * 1024 * 1024;
-        if self.len()? <= SMALL {
+        if self.len()? <= SMALL_BYTES {
             *self.0.durable.lock().unwrap() = self.content();
         }
         Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.pages_written.fetch_add((data.len() as u64).div_ceil(PAGE_BYTES), SeqCst);
+        self.0.pages_written.fetch_add(data.len().div_ceil(PAGE_BYTES).try_into().unwrap(), SeqCst);
         self.0.content.write(offset, data)
     }
 }

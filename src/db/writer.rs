@@ -18,8 +18,9 @@
 //! - After a failed commit nobody knows what is on the disk: everybody in the batch is told so, and the store refuses
 //!   further work until it is reopened.
 //!
-//! The scheme is an old one: DeWitt et al., "Implementation techniques for main memory database systems" (1984).
+//! The scheme is an old one: David DeWitt et al., "Implementation techniques for main memory database systems" (1984).
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -222,7 +223,7 @@ impl Writer {
     }
 
     /// From here on the store refuses further work, for this reason.
-    fn fail(&self, outcome: Outcome, reason: impl ToString) -> Outcome {
+    fn fail(&self, outcome: Outcome, reason: impl fmt::Display) -> Outcome {
         self.failure.get_or_init(|| reason.to_string());
         outcome
     }

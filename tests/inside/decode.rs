@@ -30,7 +30,7 @@ fn rows() -> Rows {
 }
 
 fn comes_back<R: Row + PartialEq + std::fmt::Debug>(row: &R) {
-    assert_eq!(&decode_row::<R>(row.id(), &encode_row(row).unwrap()).unwrap(), row);
+    assert_eq!(&decode_row::<R>(&row.id(), &encode_row(row).unwrap()).unwrap(), row);
 }
 
 #[test]
@@ -43,10 +43,10 @@ fn every_row_comes_back_from_its_bytes() {
 }
 
 /// The row, or an error that says it is damaged; a panic fails the test by itself.
-fn is_row_or_corrupt<R: Row + PartialEq + std::fmt::Debug>(id: R::Id, bytes: &[u8]) -> Result<(), TestCaseError> {
+fn is_row_or_corrupt<R: Row + PartialEq + std::fmt::Debug>(id: &R::Id, bytes: &[u8]) -> Result<(), TestCaseError> {
     match decode_row::<R>(id, bytes) {
         // What was read is all there was: nothing is skipped, nothing is guessed.
-        Ok(row) => prop_assert_eq!(decode_row::<R>(row.id(), &encode_row(&row).unwrap()).unwrap(), row),
+        Ok(row) => prop_assert_eq!(decode_row::<R>(&row.id(), &encode_row(&row).unwrap()).unwrap(), row),
         Err(Error::Corrupt { table, .. }) => prop_assert_eq!(table, R::TABLE.name),
         Err(other) => prop_assert!(false, "{}", other),
     }
@@ -54,10 +54,10 @@ fn is_row_or_corrupt<R: Row + PartialEq + std::fmt::Debug>(id: R::Id, bytes: &[u
 }
 
 fn all_kinds(rows: &Rows, bytes: &[u8]) -> Result<(), TestCaseError> {
-    is_row_or_corrupt::<Thread>(rows.thread.id, bytes)?;
-    is_row_or_corrupt::<Message>(rows.message.id, bytes)?;
-    is_row_or_corrupt::<Task>(rows.tasks[0].id, bytes)?;
-    is_row_or_corrupt::<AppliedMigration>(1, bytes)
+    is_row_or_corrupt::<Thread>(&rows.thread.id, bytes)?;
+    is_row_or_corrupt::<Message>(&rows.message.id, bytes)?;
+    is_row_or_corrupt::<Task>(&rows.tasks[0].id, bytes)?;
+    is_row_or_corrupt::<AppliedMigration>(&1, bytes)
 }
 
 #[test]
@@ -102,13 +102,13 @@ fn a_length_without_a_text_asks_for_no_memory() {
     bytes.extend_from_slice(&[0, 0, 253]);
     bytes.extend_from_slice(&u64::MAX.to_le_bytes());
     all_kinds(&rows, &bytes).unwrap();
-    assert!(decode_row::<Message>(rows.message.id, &bytes).is_err());
+    assert!(decode_row::<Message>(&rows.message.id, &bytes).is_err());
 }
 
 fn surplus_bytes_are_refused((which, surplus): (usize, Vec<u8>)) -> Result<(), TestCaseError> {
     let rows = rows();
     let bytes = [encode_row(&rows.tasks[which]).unwrap(), surplus].concat();
-    prop_assert!(decode_row::<Task>(rows.tasks[which].id, &bytes).is_err());
+    prop_assert!(decode_row::<Task>(&rows.tasks[which].id, &bytes).is_err());
     Ok(())
 }
 

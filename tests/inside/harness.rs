@@ -209,7 +209,7 @@ pub(super) fn agree<P: Peer>(peer: P, steps: Vec<Step>) -> Result<(), TestCaseEr
         match step {
             Step::Write(ops, abort) => run.write(&ops, abort)?,
             Step::MoveClock(by) => {
-                run.clock.set(Timestamp::from_micros(crate::Clock::now(&run.clock).as_micros() + by * 1_000_000))
+                run.clock.set(Timestamp::from_micros(crate::Clock::now(&run.clock).as_micros() + by * 1_000_000));
             }
             Step::Reopen => {
                 run.store = None;

@@ -1,6 +1,9 @@
 //! Tests that need the inside of the crate: planted bugs as controls of the property tests, and disks that count and
 //! fail. Compiled into the unit tests by `src/lib.rs`.
 
+#![expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "numbers here are small")]
+#![expect(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "numbers here are small")]
+
 mod decode;
 mod faults;
 mod harness;

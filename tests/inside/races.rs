@@ -98,7 +98,7 @@ fn is_fair(moves: &[Vec<Move>]) -> Result<(), TestCaseError> {
             })
         };
         let agents: Vec<_> = moves.iter().enumerate().map(run).collect();
-        agents.into_iter().filter_map(|agent| agent.join().unwrap().err()).next()
+        agents.into_iter().find_map(|agent| agent.join().unwrap().err())
     });
     prop_assert!(failed.is_none(), "an operation failed: {:?}", failed);
     replay(&store, log, tasks)
@@ -136,7 +136,9 @@ fn run_agent(
 /// Replays the log on the model.
 fn replay(store: &Store, log: ThreadId, tasks: Vec<crate::Task>) -> Result<(), TestCaseError> {
     let mut model = Model::default();
-    tasks.iter().for_each(|task| model.create_task(task));
+    for task in &tasks {
+        model.create_task(task);
+    }
     let mut given_out = HashMap::new();
     for message in store.thread_messages(log, &MessageFilter::new()).unwrap() {
         let now = message.created_at;

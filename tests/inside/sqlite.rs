@@ -27,7 +27,7 @@ impl Original {
         let from = ORIGINAL.find(&format!("-- {name}(")).expect("the query is in the file");
         let text = &ORIGINAL[from..];
         let text = &text[text.find('\n').unwrap()..];
-        &text[..=text.find(";").unwrap()]
+        &text[..=text.find(';').unwrap()]
     }
 }
 
