@@ -1,0 +1,130 @@
+//! The house rules, held by reading the sources: who may import whom, who may name the engine, how long a file may be.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+/// The layers, highest first: a file may import from its own layer's line and from those below it.
+const LAYERS: &[&[&str]] = &[
+    &["store", "builder"],
+    &["agents", "threads", "messages", "tasks"],
+    &["tx"],
+    &["nested"],
+    &["db"],
+    &["clock", "id", "limits", "error"],
+    &["planted"],
+];
+
+/// The most lines of a file, its unit tests aside.
+const MOST_LINES: usize = 400;
+
+type Sources = BTreeMap<String, String>;
+
+fn sources() -> Sources {
+    let mut sources = Sources::new();
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "", &mut sources);
+    assert!(sources.len() > 15, "the sources were found");
+    sources
+}
+
+fn collect(folder: &Path, prefix: &str, sources: &mut Sources) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if entry.path().is_dir() {
+            collect(&entry.path(), &format!("{name}/"), sources);
+        } else {
+            sources.insert(name, fs::read_to_string(entry.path()).unwrap());
+        }
+    }
+}
+
+/// The lines that ship: up to the unit tests, without comments.
+fn code(source: &str) -> impl Iterator<Item = &str> {
+    let shipped = source.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    shipped.lines().filter(|line| !line.trim_start().starts_with("//"))
+}
+
+/// The layer's module a file belongs to: `tasks` for `tasks/row.rs`.
+fn module(file: &str) -> &str {
+    file.split(['/', '.']).next().unwrap_or_default()
+}
+
+fn layer(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.contains(&module))
+}
+
+/// The modules of this crate that a line names.
+fn imports(line: &str) -> impl Iterator<Item = &str> {
+    line.match_indices("crate::").map(|(at, found)| {
+        let rest = &line[at + found.len()..];
+        &rest[..rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len())]
+    })
+}
+
+fn broken_rules(sources: &Sources) -> Vec<String> {
+    let mut broken = vec![];
+    for (file, source) in sources {
+        let own = module(file);
+        if ["lib", "bin", "main"].contains(&own) {
+            continue;
+        }
+        let Some(own_layer) = layer(own) else {
+            broken.push(format!("{file} is in no layer"));
+            continue;
+        };
+        for line in code(source) {
+            let words = || line.split(|c: char| !c.is_alphanumeric() && c != '_');
+            if own != "db" && words().any(|word| word == "redb" || word == "bincode") {
+                broken.push(format!("{file} names the engine: {line}"));
+            }
+            for import in imports(line).filter(|import| layer(import).is_some()) {
+                let far = layer(import).is_some_and(|layer| layer < own_layer);
+                if far {
+                    broken.push(format!("{file} imports upwards: {line}"));
+                }
+            }
+            if ["unsafe", "todo", "unimplemented", "println", "dbg"].iter().any(|word| words().any(|w| w == *word)) {
+                broken.push(format!("{file} has what nothing here should have: {line}"));
+            }
+        }
+        let lines = source.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default().lines().count();
+        if lines > MOST_LINES {
+            broken.push(format!("{file} has {lines} lines; the most is {MOST_LINES}"));
+        }
+    }
+    broken
+}
+
+#[test]
+fn imports_point_one_way_and_only_db_names_the_engine() {
+    let broken = broken_rules(&sources());
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn the_table_layer_is_the_only_writer() {
+    for (file, source) in sources() {
+        let writes = code(&source).any(|line| line.contains("insert_raw(") || line.contains("remove_raw("));
+        let may = ["db/table.rs", "db/counters.rs"].contains(&file.as_str());
+        assert!(!writes || may, "{file} writes to a table behind the record layer");
+    }
+}
+
+#[test]
+fn control_broken_rules_are_seen() {
+    let plant = |file: &str, line: &str| {
+        let mut sources = sources();
+        sources.entry(file.into()).or_default().push_str(&format!("{line}\n"));
+        broken_rules(&sources)
+    };
+    assert_eq!(plant("error.rs", "").len(), 0);
+    assert_eq!(plant("tasks.rs", "use redb::Database;").len(), 1);
+    assert_eq!(plant("tx.rs", "fn f() -> bincode::config::Configuration {}").len(), 1);
+    assert_eq!(plant("db/key.rs", "use crate::tasks::Task;").len(), 1);
+    assert_eq!(plant("error.rs", "use crate::db::Tables;").len(), 1);
+    assert_eq!(plant("tx.rs", "use crate::store::Store;").len(), 1);
+    assert_eq!(plant("manager.rs", "").len(), 1);
+    assert_eq!(plant("error.rs", "// redb, in a comment").len(), 0);
+    assert_eq!(plant("error.rs", &"\n".repeat(MOST_LINES)).len(), 1);
+}

@@ -1,0 +1,494 @@
+//! Each rule of the contract, once.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use khala::{
+    AgentId, Claim, ClaimId, Clock, Error, ManualClock, Message, MessageFilter, MessageId, NewMessage, NewTask, Store,
+    Task, TaskId, TaskStatus, Thread, ThreadId, ThreadStatus, Timestamp,
+};
+
+/// A store in memory with a thread in it, and the clock it follows.
+struct Scene {
+    store: Store,
+    clock: ManualClock,
+    thread: ThreadId,
+    ada: AgentId,
+    bob: AgentId,
+}
+
+fn scene() -> Scene {
+    let clock = ManualClock::new(Timestamp::from_micros(1_000_000_000));
+    let store = Store::builder().clock(clock.clone()).in_memory().unwrap();
+    let thread = store.create_thread("review", "ada").unwrap().id;
+    Scene { store, clock, thread, ada: AgentId::new("ada").unwrap(), bob: AgentId::new("bob").unwrap() }
+}
+
+impl Scene {
+    fn task(&self, role: &str, timeout_seconds: u32) -> Task {
+        let task = NewTask::new(role, "Do it.").timeout_seconds(timeout_seconds);
+        self.store.create_task(self.thread, task).unwrap()
+    }
+
+    fn claim(&self, task: &Task, agent: &AgentId) -> Claim {
+        self.store.claim_task(task.id, agent).unwrap().unwrap()
+    }
+
+    fn now_is(&self, id: TaskId) -> Task {
+        self.store.task(id).unwrap().unwrap()
+    }
+
+    fn open(&self) -> Vec<TaskId> {
+        self.store.open_tasks(100).unwrap().iter().map(|task| task.id).collect()
+    }
+
+    fn say(&self, role: &str, content: &str, step: u64) -> Message {
+        self.store.append_message(self.thread, NewMessage::new(role, content).step(step)).unwrap()
+    }
+
+    fn hear(&self, filter: &MessageFilter) -> Vec<String> {
+        let messages = self.store.thread_messages(self.thread, filter).unwrap();
+        messages.into_iter().map(|message| message.content).collect()
+    }
+
+    fn pass(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    fn end(self) {
+        self.store.verify().unwrap();
+    }
+}
+
+#[test]
+fn a_thread_begins_active_and_comes_back_as_it_was_created() {
+    let scene = scene();
+    let thread: Thread = scene.store.create_thread("triage", "bob").unwrap();
+    assert_eq!((thread.workflow.as_str(), thread.initiator.as_str()), ("triage", "bob"));
+    assert_eq!((thread.status, thread.status.as_str(), &thread.result), (ThreadStatus::Active, "active", &None));
+    assert_eq!((thread.created_at, thread.updated_at), (scene.clock.now(), scene.clock.now()));
+    assert_eq!(scene.store.thread(thread.id).unwrap(), Some(thread));
+    let unknown: ThreadId = "01D39ZY06FGSCTVN4T2V9PKHFZ".parse().unwrap();
+    assert_eq!(scene.store.thread(unknown).unwrap(), None);
+    scene.end();
+}
+
+#[test]
+fn messages_and_tasks_do_not_touch_their_thread() {
+    let scene = scene();
+    let before = scene.store.thread(scene.thread).unwrap();
+    scene.pass(60);
+    scene.say("user", "hello", 0);
+    scene.task("writer", 60);
+    assert_eq!(scene.store.thread(scene.thread).unwrap(), before);
+    scene.end();
+}
+
+#[test]
+fn a_message_comes_back_with_everything_it_was_given() {
+    let scene = scene();
+    let new = NewMessage::new("assistant", "Looks good.").meta("{\"tokens\":3}").step(7).agent(&scene.ada);
+    let message = scene.store.append_message(scene.thread, new).unwrap();
+    assert_eq!((message.id, message.thread_id), (MessageId::from_u64(1), scene.thread));
+    assert_eq!((message.role.as_str(), message.content.as_str(), message.step), ("assistant", "Looks good.", 7));
+    assert_eq!((message.meta.as_deref(), message.agent_id.as_ref()), (Some("{\"tokens\":3}"), Some(&scene.ada)));
+    assert_eq!(message.created_at, scene.clock.now());
+    assert_eq!(scene.store.thread_messages(scene.thread, &MessageFilter::new()).unwrap(), [message]);
+    let plain = scene.say("user", "", 0);
+    assert_eq!((plain.meta, plain.agent_id, plain.step), (None, None, 0));
+    scene.end();
+}
+
+#[test]
+fn messages_come_by_step_and_within_a_step_in_the_order_they_were_appended() {
+    let scene = scene();
+    for (content, step) in [("c", 2), ("a", 0), ("d", 2), ("b", 1), ("e", u64::MAX)] {
+        scene.say("user", content, step);
+    }
+    assert_eq!(scene.hear(&MessageFilter::new()), ["a", "b", "c", "d", "e"]);
+    scene.end();
+}
+
+#[test]
+fn the_last_messages_are_the_last_that_match_in_the_threads_order() {
+    let scene = scene();
+    for (n, role) in ["user", "assistant", "user", "assistant", "user"].into_iter().enumerate() {
+        scene.say(role, &n.to_string(), 0);
+    }
+    assert_eq!(scene.hear(&MessageFilter::new().last(2)), ["3", "4"]);
+    assert_eq!(scene.hear(&MessageFilter::new().role("user").last(2)), ["2", "4"]);
+    assert_eq!(scene.hear(&MessageFilter::new().last(9)), ["0", "1", "2", "3", "4"]);
+    scene.end();
+}
+
+#[test]
+fn all_filters_combine() {
+    let scene = scene();
+    let mut ids = vec![];
+    for n in 0..12_u64 {
+        scene.pass(1);
+        ids.push(scene.say(if n % 2 == 0 { "user" } else { "assistant" }, &n.to_string(), n % 3));
+    }
+    assert_eq!(scene.hear(&MessageFilter::new().step(1)), ["1", "4", "7", "10"]);
+    assert_eq!(scene.hear(&MessageFilter::new().after(ids[8].id)), ["9", "10", "11"]);
+    assert_eq!(scene.hear(&MessageFilter::new().since(ids[9].created_at)), ["9", "10", "11"], "since is inclusive");
+    assert_eq!(scene.hear(&MessageFilter::new().after(ids[3].id).since(ids[2].created_at).step(0)), ["6", "9"]);
+    let all = MessageFilter::new().role("user").step(1).after(ids[1].id).since(ids[4].created_at).last(1);
+    assert_eq!(scene.hear(&all), ["10"]);
+    assert_eq!(scene.hear(&MessageFilter::new().since(ids[11].created_at + Duration::from_micros(1))), [""; 0]);
+    scene.end();
+}
+
+#[test]
+fn threads_do_not_hear_each_other() {
+    let scene = scene();
+    let other = scene.store.create_thread("review", "bob").unwrap().id;
+    let first = scene.say("user", "here", 0);
+    scene.store.append_message(other, NewMessage::new("user", "there")).unwrap();
+    scene.say("user", "here again", 0);
+    assert_eq!(scene.hear(&MessageFilter::new()), ["here", "here again"]);
+    let after = MessageFilter::new().after(first.id);
+    assert_eq!(scene.store.thread_messages(other, &after).unwrap().len(), 1, "after takes the id of any thread");
+    scene.end();
+}
+
+#[test]
+fn a_task_begins_open_with_a_timeout_of_300_seconds() {
+    let scene = scene();
+    let task = scene.store.create_task(scene.thread, NewTask::new("writer", "Write.")).unwrap();
+    assert_eq!((task.status, task.status.as_str(), task.timeout_seconds), (TaskStatus::Open, "open", 300));
+    assert_eq!((task.role.as_str(), task.instruction.as_str(), task.thread_id), ("writer", "Write.", scene.thread));
+    assert_eq!((&task.claim_id, &task.claimed_by, task.claimed_at, task.finished_at), (&None, &None, None, None));
+    assert_eq!(scene.store.open_tasks(1).unwrap(), [task]);
+    scene.end();
+}
+
+#[test]
+fn a_claim_is_given_once() {
+    let scene = scene();
+    let task = scene.task("writer", 60);
+    let claim = scene.claim(&task, &scene.ada);
+    assert_eq!(claim.task.status, TaskStatus::Claimed);
+    assert_eq!((claim.task.claim_id, claim.task.claimed_by.as_ref()), (Some(claim.id), Some(&scene.ada)));
+    assert_eq!(claim.task.claimed_at, Some(scene.clock.now()));
+    assert_eq!(claim.expires_at(), scene.clock.now() + Duration::from_secs(60));
+    assert_eq!(scene.now_is(task.id), claim.task);
+    assert_eq!(scene.store.claim_task(task.id, &scene.bob).unwrap(), None, "somebody else was first");
+    assert_eq!(scene.store.claim_task(task.id, &scene.ada).unwrap(), None, "also for the holder");
+    assert_eq!(scene.open(), []);
+    scene.end();
+}
+
+#[test]
+fn a_finished_task_cannot_be_claimed() {
+    let scene = scene();
+    let task = scene.task("writer", 60);
+    let claim = scene.claim(&task, &scene.ada);
+    assert!(scene.store.complete_task(task.id, claim.id).unwrap());
+    assert_eq!(scene.store.claim_task(task.id, &scene.bob).unwrap(), None);
+    scene.end();
+}
+
+#[test]
+fn a_completion_holds_and_can_be_repeated() {
+    let scene = scene();
+    let task = scene.task("writer", 60);
+    let claim = scene.claim(&task, &scene.ada);
+    scene.pass(5);
+    assert!(scene.store.complete_task(task.id, claim.id).unwrap());
+    let completed = scene.now_is(task.id);
+    assert_eq!((completed.status, completed.finished_at), (TaskStatus::Completed, Some(scene.clock.now())));
+    assert_eq!((completed.claim_id, completed.claimed_by.as_ref()), (Some(claim.id), Some(&scene.ada)));
+    scene.pass(5);
+    assert!(scene.store.complete_task(task.id, claim.id).unwrap(), "the same call again says the same");
+    assert_eq!(scene.now_is(task.id), completed, "and changes nothing");
+    scene.end();
+}
+
+#[test]
+fn a_completion_under_another_claim_is_turned_away() {
+    let scene = scene();
+    let (task, other) = (scene.task("writer", 60), scene.task("writer", 60));
+    let (claim, other_claim) = (scene.claim(&task, &scene.ada), scene.claim(&other, &scene.ada));
+    let before = scene.now_is(task.id);
+    assert!(!scene.store.complete_task(task.id, other_claim.id).unwrap());
+    assert_eq!(scene.now_is(task.id), before);
+    assert!(scene.store.complete_task(task.id, claim.id).unwrap());
+    assert!(!scene.store.complete_task(task.id, other_claim.id).unwrap(), "also when it is finished");
+    scene.end();
+}
+
+#[test]
+fn an_open_task_cannot_be_completed() {
+    let scene = scene();
+    let task = scene.task("writer", 60);
+    let claim: ClaimId = "01D39ZY06FGSCTVN4T2V9PKHFZ".parse().unwrap();
+    assert!(!scene.store.complete_task(task.id, claim).unwrap());
+    assert_eq!(scene.now_is(task.id), task);
+    scene.end();
+}
+
+#[test]
+fn a_claim_expires_when_its_time_is_up_and_not_before() {
+    let scene = scene();
+    let task = scene.task("writer", 60);
+    scene.claim(&task, &scene.ada);
+    scene.clock.advance(Duration::from_micros(59_999_999));
+    assert_eq!(scene.store.expire_timed_out_tasks().unwrap(), 0);
+    scene.clock.advance(Duration::from_micros(1));
+    assert_eq!(scene.store.expire_timed_out_tasks().unwrap(), 1);
+    assert_eq!(scene.now_is(task.id), task, "open again, without claim, holder and claim time");
+    assert_eq!(scene.store.expire_timed_out_tasks().unwrap(), 0);
+    scene.end();
+}
+
+#[test]
+fn time_alone_takes_no_claim_away() {
+    let scene = scene();
+    let task = scene.task("writer", 60);
+    let claim = scene.claim(&task, &scene.ada);
+    scene.pass(10_000);
+    assert_eq!(scene.store.claim_task(task.id, &scene.bob).unwrap(), None, "nobody has reopened it");
+    assert!(scene.store.complete_task(task.id, claim.id).unwrap(), "so a late completion is accepted");
+    assert_eq!(scene.store.expire_timed_out_tasks().unwrap(), 0);
+    scene.end();
+}
+
+#[test]
+fn a_stale_claimant_is_turned_away() {
+    let scene = scene();
+    let task = scene.task("writer", 60);
+    let stale = scene.claim(&task, &scene.ada);
+    scene.pass(60);
+    assert_eq!(scene.store.expire_timed_out_tasks().unwrap(), 1);
+    assert!(!scene.store.complete_task(task.id, stale.id).unwrap(), "the task is open");
+    let fresh = scene.claim(&task, &scene.bob);
+    assert!(!scene.store.complete_task(task.id, stale.id).unwrap(), "the task is bob's");
+    assert_eq!(scene.now_is(task.id), fresh.task);
+    assert!(scene.store.complete_task(task.id, fresh.id).unwrap());
+    assert!(!scene.store.complete_task(task.id, stale.id).unwrap(), "the task is done");
+    scene.end();
+}
+
+#[test]
+fn a_reopened_task_keeps_its_place_in_the_queue() {
+    let scene = scene();
+    let first = scene.task("writer", 10);
+    scene.pass(1);
+    let second = scene.task("writer", 10);
+    scene.claim(&first, &scene.ada);
+    scene.pass(60);
+    let third = scene.task("writer", 10);
+    scene.store.expire_timed_out_tasks().unwrap();
+    assert_eq!(scene.open(), [first.id, second.id, third.id]);
+    scene.end();
+}
+
+#[test]
+fn a_large_sweep_reopens_everything_that_is_due() {
+    let scene = scene();
+    let (thread, ada) = (scene.thread, scene.ada.clone());
+    let count = 2 * khala::limits::EXPIRE_SLICE_TASKS + 1;
+    let claim_many = move |tx: &mut khala::WriteTx<'_>| {
+        for n in 0..count {
+            let task = tx.create_task(thread, &NewTask::new(format!("role-{}", n % 3), "").timeout_seconds(5))?;
+            tx.claim_task(task.id, &ada)?;
+        }
+        Ok(())
+    };
+    scene.store.write(claim_many).unwrap();
+    let kept = scene.claim(&scene.task("writer", 600), &scene.ada);
+    scene.pass(5);
+    assert_eq!(scene.store.expire_timed_out_tasks().unwrap(), count as u64);
+    assert_eq!(scene.store.open_tasks(usize::MAX).unwrap().len(), count);
+    assert_eq!(scene.now_is(kept.task.id), kept.task);
+    scene.end();
+}
+
+#[test]
+fn open_tasks_of_all_roles_come_oldest_first() {
+    let scene = scene();
+    let mut created = vec![];
+    for n in 0..20 {
+        created.push(scene.task(["writer", "reviewer", "a"][n % 3], 60).id);
+        // Some at the same moment: then the older id comes first.
+        scene.pass(u64::from(n % 4 == 0));
+    }
+    assert_eq!(scene.open(), created);
+    let few = scene.store.open_tasks(3).unwrap();
+    assert_eq!(few.iter().map(|task| task.id).collect::<Vec<_>>(), created[..3]);
+    scene.end();
+}
+
+#[test]
+fn ids_rise_in_commit_order_also_within_one_microsecond_and_across_a_reopening() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = ManualClock::new(Timestamp::from_micros(5));
+    let (mut threads, mut tasks, mut messages) = (vec![], vec![], vec![]);
+    for _ in 0..3 {
+        let store = Store::builder().clock(clock.clone()).open(folder.path().join("ids.khala")).unwrap();
+        for _ in 0..20 {
+            let thread = store.create_thread("review", "ada").unwrap();
+            tasks.push(store.create_task(thread.id, NewTask::new("writer", "")).unwrap().id);
+            messages.push(store.append_message(thread.id, NewMessage::new("user", "")).unwrap().id);
+            threads.push(thread.id);
+        }
+        store.verify().unwrap();
+    }
+    assert!(threads.is_sorted() && tasks.is_sorted() && messages.is_sorted());
+    assert_eq!(messages, (1..=60).map(MessageId::from_u64).collect::<Vec<_>>());
+    assert_eq!(threads.iter().collect::<HashSet<_>>().len(), 60);
+    assert_eq!(tasks.iter().collect::<HashSet<_>>().len(), 60);
+}
+
+#[test]
+fn claim_ids_are_fresh_and_tell_nothing_about_each_other() {
+    let scene = scene();
+    let mut randoms = HashSet::new();
+    for _ in 0..200 {
+        let claim = scene.claim(&scene.task("writer", 60), &scene.ada);
+        // The last 16 characters are the 80 random bits. In order or one apart would be a counter.
+        let text = claim.id.to_string();
+        assert!(randoms.insert(text[10..].to_owned()), "{text} repeats");
+    }
+    let sorted = randoms.iter().map(|text| text[..6].to_owned()).collect::<HashSet<_>>();
+    assert!(sorted.len() > 190, "the high bits differ as well");
+    scene.end();
+}
+
+#[test]
+fn a_backward_step_of_the_clock_is_absorbed_at_the_clocks_pace() {
+    let scene = scene();
+    let before = scene.say("user", "before", 0).created_at;
+    scene.clock.set(Timestamp::from_micros(before.as_micros() - 3_600_000_000));
+    assert_eq!(scene.say("user", "after the step", 0).created_at, before, "time goes on from where it was");
+    scene.pass(2);
+    assert_eq!(scene.say("user", "later", 0).created_at, before + Duration::from_secs(2), "at the clock's pace");
+    scene.end();
+}
+
+#[test]
+fn a_claim_times_out_by_stored_time_whatever_the_clock_does() {
+    let scene = scene();
+    let task = scene.task("writer", 60);
+    scene.claim(&task, &scene.ada);
+    scene.clock.set(Timestamp::from_micros(0));
+    assert_eq!(scene.store.expire_timed_out_tasks().unwrap(), 0, "not revived into the future");
+    scene.pass(60);
+    assert_eq!(scene.store.expire_timed_out_tasks().unwrap(), 1, "and not immortal");
+    scene.end();
+}
+
+#[test]
+fn time_does_not_go_back_across_a_reopening() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("time.khala");
+    let open = |micros| Store::builder().clock(ManualClock::new(Timestamp::from_micros(micros))).open(&path).unwrap();
+    let first = open(5_000_000).create_thread("review", "ada").unwrap();
+    let store = open(1_000_000);
+    let second = store.create_thread("review", "ada").unwrap();
+    assert_eq!(second.created_at, first.created_at);
+    assert!(second.id > first.id);
+    store.verify().unwrap();
+}
+
+#[test]
+fn a_turn_is_one_atomic_step() {
+    let scene = scene();
+    let (thread, task) = (scene.thread, scene.task("writer", 60));
+    let claim = scene.claim(&task, &scene.ada);
+    let turn = move |tx: &mut khala::WriteTx<'_>| {
+        if !tx.complete_task(claim.task.id, claim.id)? {
+            return Err(Error::aborted("the claim is gone"));
+        }
+        tx.append_message(thread, &NewMessage::new("assistant", "Done."))?;
+        assert_eq!(tx.thread_messages(thread, &MessageFilter::new())?.len(), 1, "it reads what it wrote");
+        let next = tx.create_task(thread, &NewTask::new("reviewer", "Review."))?;
+        assert_eq!(next.created_at, tx.now(), "all at one moment");
+        Ok(next)
+    };
+    let next = scene.store.write(turn).unwrap();
+    assert_eq!(scene.now_is(task.id).status, TaskStatus::Completed);
+    assert_eq!(scene.hear(&MessageFilter::new()), ["Done."]);
+    assert_eq!(scene.open(), [next.id]);
+    scene.end();
+}
+
+#[test]
+fn an_error_from_a_closure_leaves_nothing_behind() {
+    let scene = scene();
+    let thread = scene.thread;
+    let refused = scene.store.write(move |tx| {
+        tx.append_message(thread, &NewMessage::new("user", "never said"))?;
+        tx.create_task(thread, &NewTask::new("writer", ""))?;
+        tx.register_agent(&AgentId::new("nobody")?)?;
+        Err::<(), _>(Error::aborted("changed my mind"))
+    });
+    assert_eq!(refused.unwrap_err().to_string(), "aborted: changed my mind");
+    assert_eq!((scene.hear(&MessageFilter::new()), scene.open()), (vec![], vec![]));
+    assert_eq!(scene.store.agent(&AgentId::new("nobody").unwrap()).unwrap(), None);
+    assert_eq!(scene.say("user", "said", 0).id, MessageId::from_u64(1), "no id is used up");
+    scene.end();
+}
+
+#[test]
+fn a_panic_in_a_closure_leaves_nothing_behind_and_goes_on_in_its_caller() {
+    let scene = scene();
+    let thread = scene.thread;
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        scene.store.write(move |tx| -> khala::Result<()> {
+            tx.append_message(thread, &NewMessage::new("user", "never said"))?;
+            panic!("on purpose")
+        })
+    }));
+    assert_eq!(*caught.unwrap_err().downcast::<&str>().unwrap(), "on purpose");
+    assert_eq!(scene.hear(&MessageFilter::new()), [""; 0]);
+    scene.end();
+}
+
+#[test]
+fn a_snapshot_does_not_see_what_is_written_meanwhile() {
+    let scene = scene();
+    scene
+        .store
+        .read(|tx| {
+            let before = tx.thread_messages(scene.thread, &MessageFilter::new())?;
+            // On another thread: a store called from inside its own closure is an error.
+            std::thread::scope(|scope| scope.spawn(|| scene.say("user", "meanwhile", 0)).join().unwrap());
+            assert_eq!(tx.thread_messages(scene.thread, &MessageFilter::new())?, before);
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(scene.hear(&MessageFilter::new()), ["meanwhile"]);
+    scene.end();
+}
+
+#[test]
+fn an_agent_is_let_in_by_its_token_and_by_nothing_else() {
+    let scene = scene();
+    let token = scene.store.register_agent(&scene.ada).unwrap();
+    let other = scene.store.register_agent(&scene.bob).unwrap();
+    let agent = scene.store.authenticate(token.expose()).unwrap().unwrap();
+    assert_eq!((&agent.id, agent.created_at), (&scene.ada, scene.clock.now()));
+    assert_eq!(scene.store.agent(&scene.ada).unwrap(), Some(agent));
+    assert_eq!(scene.store.authenticate(other.expose()).unwrap().unwrap().id, scene.bob);
+    assert_ne!(token.expose(), other.expose());
+    assert!(token.expose().starts_with("khala_") && token.expose().len() == 70, "32 bytes in hexadecimal");
+    assert!(matches!(scene.store.register_agent(&scene.ada), Err(Error::AgentExists(id)) if id == scene.ada));
+    assert!(scene.store.authenticate(token.expose()).unwrap().is_some(), "the first token stays good");
+    scene.end();
+}
+
+#[test]
+fn a_token_is_neither_printed_nor_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokens.khala");
+    let store = Store::open(&path).unwrap();
+    let ada = AgentId::new("ada").unwrap();
+    let token = store.register_agent(&ada).unwrap();
+    let secret = token.expose().trim_start_matches("khala_");
+    assert!(!format!("{token:?} {store:?} {:?}", store.agent(&ada).unwrap()).contains(secret));
+    drop(store);
+    let bytes = std::fs::read(&path).unwrap();
+    assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()));
+}
