@@ -1,4 +1,97 @@
-//! An embedded coordination store for applications in which several agents work together.
+//! An embedded coordination store for applications in which several agents work together: threads, messages and tasks in
+//! one file, each task in exactly one pair of hands, and nothing acknowledged ever lost.
+//!
+//! # Overview
+//!
+//! A [`Store`] is a file. In it are
+//!
+//! - [`Thread`]s: conversations, one per run of a workflow;
+//! - [`Message`]s: what was said in a thread, ordered by step;
+//! - [`Task`]s: what is to be done in a thread, each for a role. An agent *claims* an open task, which gives it a
+//!   [`Claim`], and *completes* it under that claim. A claim that times out can be taken away, and the task reopens;
+//! - [`Agent`]s: who may come in by token. Agents need not be registered to act.
+//!
+//! ```text
+//!   create_task
+//!       │
+//!       ▼    claim_task          complete_task, with the claim id
+//!     open ────────────▶ claimed ────────────────────────────────▶ completed
+//!       ▲                   │
+//!       └───────────────────┘
+//!        expire_timed_out_tasks, at claimed_at + timeout_seconds or later
+//! ```
+//!
+//! It is not a message broker, a scheduler or a general database: there are no queries but the ones offered, and one
+//! process has the file open at a time.
+//!
+//! # Usage
+//!
+//! Each operation is a method of [`Store`], and of the transaction that [`Store::write`] and [`Store::read`] hand to a
+//! closure, under the same name. The closure makes several of them one atomic step:
+//!
+//! ```
+//! use khala::{AgentId, Error, MessageFilter, NewMessage, NewTask, Store};
+//!
+//! # fn main() -> khala::Result<()> {
+//! let store = Store::in_memory()?; // Store::open("agents.khala")? for a file
+//! let thread = store.create_thread("review", "ada")?.id;
+//! let task = store.create_task(thread, NewTask::new("writer", "Draft it.").timeout_seconds(900))?;
+//!
+//! let me = AgentId::new("writer-1")?;
+//! let claim = store.claim_task(task.id, &me)?.expect("nobody else is here");
+//! assert_eq!(store.claim_task(task.id, &AgentId::new("writer-2")?)?, None);
+//!
+//! let next = store.write(move |tx| {
+//!     if !tx.complete_task(claim.task.id, claim.id)? {
+//!         return Err(Error::aborted("the claim timed out and was taken away"));
+//!     }
+//!     tx.append_message(thread, &NewMessage::new("writer", "A draft.").step(1))?;
+//!     tx.create_task(thread, &NewTask::new("reviewer", "Review the draft."))
+//! })?;
+//!
+//! assert_eq!(store.open_tasks(10)?, [next]);
+//! assert_eq!(store.thread_messages(thread, &MessageFilter::new().last(20))?.len(), 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! An agent's loop: take [`Store::open_tasks`], try [`Store::claim_task`] on one after the other until one says `Some`, do
+//! the turn, settle it in one [`Store::write`]. Now and then somebody calls [`Store::expire_timed_out_tasks`].
+//!
+//! # Guarantees
+//!
+//! - Of any number of simultaneous callers exactly one gets the claim of a task, and only that claim completes it.
+//! - When a write returns `Ok`, it is on the disk. No answer is given earlier. Writers that come together share a sync.
+//! - A closure's operations happen all at one moment, or, when it gives back an `Err` or panics, not at all.
+//! - A read sees one snapshot of the last durable commit.
+//! - Ids rise in commit order; stored time never goes back.
+//! - A damaged file is an error, never a wrong answer; a file that is not a store is never changed.
+//!
+//! # Limits
+//!
+//! Every bound stands in [`limits`]. An input out of its bounds is an [`Error`] that names it, and changes nothing.
+//!
+//! # Time in tests
+//!
+//! Time comes from a [`Clock`]. With a [`ManualClock`] a test lets claims time out without sleeping:
+//!
+//! ```
+//! use std::time::Duration;
+//! use khala::{AgentId, ManualClock, NewTask, Store, Timestamp};
+//!
+//! # fn main() -> khala::Result<()> {
+//! let clock = ManualClock::new(Timestamp::from_micros(0));
+//! let store = Store::builder().clock(clock.clone()).in_memory()?;
+//! let thread = store.create_thread("review", "ada")?.id;
+//! let task = store.create_task(thread, NewTask::new("writer", "Draft it.").timeout_seconds(60))?;
+//! let stale = store.claim_task(task.id, &AgentId::new("sleeper")?)?.expect("it is open");
+//!
+//! clock.advance(Duration::from_secs(60));
+//! assert_eq!(store.expire_timed_out_tasks()?, 1);
+//! assert!(!store.complete_task(task.id, stale.id)?, "turned away");
+//! # Ok(())
+//! # }
+//! ```
 
 mod agents;
 mod builder;
@@ -15,10 +108,6 @@ mod tasks;
 mod threads;
 mod tx;
 
-#[cfg(test)]
-#[path = "../tests/inside/mod.rs"]
-mod inside;
-
 pub use agents::{Agent, Token};
 pub use builder::Builder;
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
@@ -30,3 +119,12 @@ pub use store::Store;
 pub use tasks::{Claim, NewTask, Task, TaskStatus};
 pub use threads::{Thread, ThreadStatus};
 pub use tx::{ReadTx, WriteTx};
+
+#[cfg(test)]
+#[path = "../tests/inside/mod.rs"]
+mod inside;
+
+/// The examples in the README compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

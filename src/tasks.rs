@@ -86,7 +86,7 @@ impl Task {
     }
 }
 
-/// Where a task stands. [The diagram](self) shows what moves it.
+/// Where a task stands. The diagram on [the front page](crate) shows what moves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]

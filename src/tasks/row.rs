@@ -8,7 +8,7 @@
 //!
 //! `at` is the time that matters to a status: open → `created_at`, claimed → the moment the claim times out, completed
 //! → the moment it was completed. `role` stands there for open tasks and is empty for the others: each role is a queue,
-//! and [`ReadTx::open_tasks`] merges their heads.
+//! and `open_tasks` merges their heads.
 
 use serde::{Deserialize, Serialize};
 
