@@ -115,7 +115,8 @@ fn the_table_layer_is_the_only_writer() {
 fn control_broken_rules_are_seen() {
     let plant = |file: &str, line: &str| {
         let mut sources = sources();
-        sources.entry(file.into()).or_default().push_str(&format!("{line}\n"));
+        let source = sources.entry(file.into()).or_default();
+        *source = format!("{source}{line}\n");
         broken_rules(&sources)
     };
     assert_eq!(plant("error.rs", "").len(), 0);

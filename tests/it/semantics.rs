@@ -299,7 +299,7 @@ fn a_large_sweep_reopens_everything_that_is_due() {
     scene.store.write(claim_many).unwrap();
     let kept = scene.claim(&scene.task("writer", 600), &scene.ada);
     scene.pass(5);
-    assert_eq!(scene.store.expire_timed_out_tasks().unwrap(), count as u64);
+    assert_eq!(scene.store.expire_timed_out_tasks().unwrap(), u64::try_from(count).unwrap());
     assert_eq!(scene.store.open_tasks(usize::MAX).unwrap().len(), count);
     assert_eq!(scene.now_is(kept.task.id), kept.task);
     scene.end();
