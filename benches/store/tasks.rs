@@ -47,7 +47,7 @@ pub(crate) fn expire(criterion: &mut Criterion) -> Option<String> {
     let few = LazyLock::new(|| Claimed::new(scaled(FEW_CLAIMED)));
     let many = LazyLock::new(|| Claimed::new(scaled(MANY_CLAIMED)));
     let prepare = || (LazyLock::force(&few), LazyLock::force(&many));
-    let mut turns = Turns::new(|| few.expire_due(), || many.expire_due());
+    let mut turns = Turns::new(usize::MAX, || few.expire_due(), || many.expire_due());
     let mut group = criterion.benchmark_group("expire");
     group.sampling_mode(SamplingMode::Flat);
     group.bench_function(format!("{DUE} due among {FEW_CLAIMED}"), |bencher| {

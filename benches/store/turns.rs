@@ -6,26 +6,33 @@ use std::time::Duration;
 pub(crate) struct Turns<A, B> {
     first: A,
     second: B,
+    most: usize,
     times: Vec<(Duration, Duration)>,
 }
 
 impl<A: FnMut() -> Duration, B: FnMut() -> Duration> Turns<A, B> {
-    pub(crate) fn new(first: A, second: B) -> Self {
-        Self { first, second, times: Vec::new() }
+    /// Both sides are measured this many times at the most, and from then on the first alone: criterion insists on ten
+    /// samples, and a slow second side may be clear after fewer.
+    pub(crate) fn new(most: usize, first: A, second: B) -> Self {
+        Self { first, second, most, times: Vec::new() }
     }
 
-    /// Measures both sides so many times, and gives back how long each took in all.
+    /// Measures so many rounds, and gives back how long each side took in all.
     pub(crate) fn take(&mut self, rounds: u64) -> (Duration, Duration) {
         let mut total = (Duration::ZERO, Duration::ZERO);
         for _ in 0..rounds {
-            let round = ((self.first)(), (self.second)());
-            total = (total.0 + round.0, total.1 + round.1);
-            self.times.push(round);
+            let first = (self.first)();
+            total.0 += first;
+            if self.times.len() < self.most {
+                let second = (self.second)();
+                total.1 += second;
+                self.times.push((first, second));
+            }
         }
         total
     }
 
-    /// The medians of all rounds so far, if there were any.
+    /// The medians of the rounds that both sides took part in, if there were any.
     pub(crate) fn medians(&self) -> Option<Medians> {
         let first = median(self.times.iter().map(|times| times.0).collect())?;
         let second = median(self.times.iter().map(|times| times.1).collect())?;

@@ -171,8 +171,7 @@ impl Agent<'_> {
         Ok(queue)
     }
 
-    /// Claims the first task that nobody else is quicker to claim. It begins where its rivals do, and no farther back
-    /// than there are tasks for all.
+    /// Claims the first task that nobody else is quicker to claim, beginning where its rivals begin.
     fn claim_first(&mut self, queue: &[Task]) -> Result<Option<Claim>> {
         let begin = self.number / RIVALS * RIVALS % queue.len().max(1);
         for task in queue.iter().cycle().skip(begin).take(queue.len()) {
@@ -314,7 +313,9 @@ impl error::Error for NotTheirs {}
 
 /// Completes the task under this claim and posts the message, or does neither.
 ///
-/// The check comes first: a refusal before anything is written costs those who share the commit nothing.
+/// The check comes first: a refusal before anything is written costs those who share the commit nothing. After
+/// `CommitUnknown` this may not simply be repeated: completing a second time under the same claim succeeds as well, and
+/// a second message would follow.
 fn settle(store: &Store, claim: &Claim, message: NewMessage) -> Result<Settled> {
     let (task, thread, claim) = (claim.task.id, claim.task.thread_id, claim.id);
     let settled = store.write(move |tx| {

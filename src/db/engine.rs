@@ -77,11 +77,13 @@ impl Engine {
             source,
         })?;
         let engine = Self::over(held.clone(), path, options)?;
-        let history = engine.read(|tables| migrate::history(&tables)).map_err(|error| match error {
-            // Some other program's file: it has no such table, or one of another shape.
-            Error::NotAStore { .. } => Error::NotAStore { path: path.into() },
-            other => other,
-        })?;
+        // Some other program's file has no such table, one of another shape, or nothing in it.
+        let not_a_store = || Error::NotAStore { path: path.into() };
+        let history = match engine.read(|tables| migrate::history(&tables)) {
+            Ok(history) if history.is_empty() => return Err(not_a_store()),
+            Err(Error::NotAStore { .. }) => return Err(not_a_store()),
+            history => history?,
+        };
         let applied = migrate::version_of(&history)?;
         held.release().map_err(|source| Error::Io { action: "open the store", path: Some(path.into()), source })?;
         migrate::run_pending(&engine, applied, clock)?;
@@ -160,5 +162,99 @@ fn open_error(path: &Path, error: DatabaseError) -> Error {
             Error::corrupt(FILE, format!("{}: {reason}", path.display()))
         }
         other => engine_error(FILE, other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::migrate::AppliedMigration;
+    use super::super::test_disk::TestDisk;
+    use super::*;
+    use crate::clock::ManualClock;
+
+    fn open(disk: &TestDisk) -> Result<Engine> {
+        let options = Options { cache_bytes: 1 << 20, check_on_open: true };
+        Engine::open_on(disk.clone(), Path::new("disk"), &options, &ManualClock::new(Timestamp::from_micros(0)))
+    }
+
+    /// What a file looks like closed, and what a power cut leaves of it while it is open.
+    fn images<T>(disk: &TestDisk, handle: T) -> [TestDisk; 2] {
+        let cut = disk.durable();
+        drop(handle);
+        [TestDisk::of(&cut), TestDisk::of(&disk.content())]
+    }
+
+    fn is_refused(image: &TestDisk) -> Error {
+        let before = image.content();
+        let error = open(image).unwrap_err();
+        assert!(image.content() == before, "{error}: and yet it was changed");
+        error
+    }
+
+    #[test]
+    fn a_database_of_another_program_is_refused_untouched_also_after_its_crash() {
+        for table in ["other", "schema_version"] {
+            let disk = TestDisk::default();
+            let other = redb::Database::builder().create_with_backend(disk.clone()).unwrap();
+            let transaction = other.begin_write().unwrap();
+            let definition = redb::TableDefinition::<&str, u64>::new(table);
+            transaction.open_table(definition).unwrap().insert("x", 1).unwrap();
+            transaction.commit().unwrap();
+            for image in images(&disk, other) {
+                assert!(matches!(is_refused(&image), Error::NotAStore { path } if path == Path::new("disk")));
+            }
+        }
+    }
+
+    /// A store whose history has one more entry.
+    fn with_migration(version: u32, name: &str) -> [TestDisk; 2] {
+        let disk = TestDisk::default();
+        let engine = open(&disk).unwrap();
+        let clock = ManualClock::new(Timestamp::from_micros(0));
+        let applied = |now| AppliedMigration { version, name: name.into(), applied_at: now };
+        engine.write_alone(&clock, |tables, now| tables.put(&applied(now))).unwrap();
+        images(&disk, engine)
+    }
+
+    #[test]
+    fn a_file_of_a_newer_version_is_refused_untouched_also_after_its_crash() {
+        for image in with_migration(7, "0007_from_the_future") {
+            let error = is_refused(&image);
+            assert!(matches!(error, Error::SchemaTooNew { found: 7, supported: 1 }), "{error}");
+            assert_eq!(error.to_string(), "the file has schema 7; this version of khala knows schemas up to 1");
+        }
+    }
+
+    #[test]
+    fn a_history_that_is_not_ours_is_damage() {
+        for image in with_migration(1, "0001_something_else") {
+            assert!(matches!(is_refused(&image), Error::Corrupt { table: "schema_version", .. }));
+        }
+    }
+
+    #[test]
+    fn a_database_without_a_history_is_not_a_store() {
+        for with_table in [false, true] {
+            let disk = TestDisk::default();
+            let other = redb::Database::builder().create_with_backend(disk.clone()).unwrap();
+            let transaction = other.begin_write().unwrap();
+            if with_table {
+                transaction.open_table(redb::TableDefinition::<&[u8; 4], &[u8]>::new("schema_version")).unwrap();
+            }
+            transaction.commit().unwrap();
+            for image in images(&disk, other) {
+                assert!(matches!(is_refused(&image), Error::NotAStore { .. }));
+            }
+        }
+    }
+
+    #[test]
+    fn a_crashed_store_is_opened_and_repaired() {
+        let disk = TestDisk::default();
+        let engine = open(&disk).unwrap();
+        for image in images(&disk, engine) {
+            let engine = open(&image).unwrap();
+            assert_eq!(engine.read(|tables| migrate::history(&tables)).unwrap().len(), 1);
+        }
     }
 }

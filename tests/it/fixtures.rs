@@ -6,9 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use khala::{
-    AgentId, ClaimId, ManualClock, MessageFilter, NewMessage, NewTask, Result, Store, TaskStatus, Timestamp,
-};
+use khala::{AgentId, ClaimId, ManualClock, MessageFilter, NewMessage, NewTask, Result, Store, TaskStatus, Timestamp};
 
 const TOKEN_FILE: &str = "schema-1.token";
 
@@ -63,7 +61,10 @@ fn a_file_of_schema_1_opens_and_goes_on() {
     let ada = store.authenticate(fs::read_to_string(fixture(TOKEN_FILE)).unwrap().trim()).unwrap().unwrap().id;
     assert_eq!(ada.as_str(), "ada");
     let open = store.open_tasks(10).unwrap();
-    assert_eq!(open.iter().map(|task| task.instruction.as_str()).collect::<Vec<_>>(), ["open", "open for another role"]);
+    assert_eq!(
+        open.iter().map(|task| task.instruction.as_str()).collect::<Vec<_>>(),
+        ["open", "open for another role"]
+    );
     let thread = store.thread(open[0].thread_id).unwrap().unwrap();
     assert_eq!((thread.workflow.as_str(), thread.initiator.as_str()), ("review", "ada"));
     let messages = store.thread_messages(thread.id, &MessageFilter::new()).unwrap();

@@ -1,7 +1,14 @@
 //! The store from the outside, on its public API alone.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that goes wrong is to stop at once")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that goes wrong is to stop at once"
+)]
 
+mod files;
 mod fixtures;
+mod input;
 mod layers;
 mod semantics;
