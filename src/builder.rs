@@ -1,4 +1,4 @@
-//! Every setting of a store, with its unit and its default.
+//! How a store is opened: every setting, with its unit and its default.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,6 +8,39 @@ use crate::db::{Engine, Options};
 use crate::error::{Error, Result};
 use crate::limits::{BATCH_MAX_OPERATIONS, CACHE_DEFAULT_BYTES};
 use crate::store::Store;
+
+impl Store {
+    /// Opens the store at `path`, or creates it if nothing is there, and runs pending migrations.
+    ///
+    /// A new file appears under its name only when it is whole and on the disk, readable for its owner alone. An
+    /// existing file is checked page by page first, see [`Builder::check_on_open`], and is changed only once it is known
+    /// to be a store of this version or an earlier one.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::NotAStore`]: the file is something else.
+    /// - [`Error::AlreadyOpen`]: this or another process has it open.
+    /// - [`Error::SchemaTooNew`]: a later version of khala wrote it.
+    /// - [`Error::Corrupt`]: it is damaged.
+    /// - [`Error::Io`]: the folder does not exist, the file may not be written, the disk is full.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::builder().open(path)
+    }
+
+    /// A new store in memory, gone with its last handle. For tests and for work that need not survive.
+    ///
+    /// # Errors
+    ///
+    /// None that a caller can bring about.
+    pub fn in_memory() -> Result<Self> {
+        Self::builder().in_memory()
+    }
+
+    /// The settings, to change some before opening.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+}
 
 /// The settings of a store, and the two ways to open one with them.
 ///

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::agents::{Agent, Token};
-use crate::builder::Builder;
 use crate::clock::Clock;
 use crate::db::{AppliedMigration, Engine, Writer, history, verify_counters, verify_rows};
 use crate::error::Result;
@@ -40,37 +39,6 @@ struct Inner {
 }
 
 impl Store {
-    /// Opens the store at `path`, or creates it if nothing is there, and runs pending migrations.
-    ///
-    /// A new file appears under its name only when it is whole and on the disk, readable for its owner alone. An
-    /// existing file is checked page by page first, see [`Builder::check_on_open`], and is changed only once it is known
-    /// to be a store of this version or an earlier one.
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::NotAStore`](crate::Error::NotAStore): the file is something else.
-    /// - [`Error::AlreadyOpen`](crate::Error::AlreadyOpen): this or another process has it open.
-    /// - [`Error::SchemaTooNew`](crate::Error::SchemaTooNew): a later version of khala wrote it.
-    /// - [`Error::Corrupt`](crate::Error::Corrupt): it is damaged.
-    /// - [`Error::Io`](crate::Error::Io): the folder does not exist, the file may not be written, the disk is full.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Self::builder().open(path)
-    }
-
-    /// A new store in memory, gone with its last handle. For tests and for work that need not survive.
-    ///
-    /// # Errors
-    ///
-    /// None that a caller can bring about.
-    pub fn in_memory() -> Result<Self> {
-        Self::builder().in_memory()
-    }
-
-    /// The settings, to change some before opening.
-    pub fn builder() -> Builder {
-        Builder::new()
-    }
-
     pub(crate) fn over(
         engine: Engine,
         clock: Arc<dyn Clock>,

@@ -225,6 +225,10 @@ impl WriteTx<'_> {
     ///
     /// A completion that comes after the timeout is accepted as long as nobody has reopened the task.
     ///
+    /// Repeating this call is safe; repeating a transaction that does more is not: after
+    /// [`Error::CommitUnknown`] look at the [`task`](ReadTx::task) first, or what stands beside the completion, such as a
+    /// message, may be there twice.
+    ///
     /// # Errors
     ///
     /// [`Error::TaskNotFound`].

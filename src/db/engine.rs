@@ -1,6 +1,4 @@
 //! The engine: one file, one writer, any number of snapshots.
-//!
-//! Everything redb says is put in this crate's words here.
 
 use std::fmt;
 use std::path::Path;
@@ -9,6 +7,7 @@ use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{DatabaseError, ReadableDatabase, StorageBackend, StorageError};
 
 use super::counters::Counters;
+use super::fault::{FILE, engine_error};
 use super::file::{self, Draft};
 use super::held::Held;
 use super::migrate;
@@ -65,7 +64,7 @@ impl Engine {
     /// A new store in an empty backend.
     fn create_in(backend: impl StorageBackend, path: &Path, options: &Options, clock: &dyn Clock) -> Result<Self> {
         let engine = Self::over(backend, path, options)?;
-        migrate::run_pending(&engine, 0, clock)?;
+        engine.migrate(0, clock)?;
         Ok(engine)
     }
 
@@ -86,7 +85,7 @@ impl Engine {
         };
         let applied = migrate::version_of(&history)?;
         held.release().map_err(|source| Error::Io { action: "open the store", path: Some(path.into()), source })?;
-        migrate::run_pending(&engine, applied, clock)?;
+        engine.migrate(applied, clock)?;
         Ok(engine)
     }
 
@@ -97,6 +96,12 @@ impl Engine {
             .create_with_backend(backend)
             .map_err(|e| open_error(path, e))?;
         Ok(Self { database })
+    }
+
+    /// Applies what is pending after the first `applied` migrations, each in a transaction of its own.
+    fn migrate(&self, applied: usize, clock: &dyn Clock) -> Result<()> {
+        migrate::pending(applied)
+            .try_for_each(|pending| self.write_alone(clock, |tables, now| pending.apply(tables, now)))
     }
 
     /// What `f` makes of a snapshot of the last durable commit.
@@ -110,11 +115,7 @@ impl Engine {
     }
 
     /// One durable transaction outside the queue of writers, for a store that nobody shares yet.
-    pub(super) fn write_alone(
-        &self,
-        clock: &dyn Clock,
-        f: impl FnOnce(&mut Tables<'_>, Timestamp) -> Result<()>,
-    ) -> Result<()> {
+    fn write_alone(&self, clock: &dyn Clock, f: impl FnOnce(&mut Tables<'_>, Timestamp) -> Result<()>) -> Result<()> {
         let transaction = self.begin_write()?;
         let mut tables = Tables::of_batch(&transaction);
         let before = Counters::load(&tables)?;
@@ -129,23 +130,6 @@ impl Engine {
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine").finish_non_exhaustive()
-    }
-}
-
-/// What is named when the damage cannot be put down to one table.
-const FILE: &str = "file";
-
-/// What the engine said of this table, in our words.
-pub(super) fn engine_error(table: &'static str, error: impl Into<redb::Error>) -> Error {
-    match error.into() {
-        redb::Error::Io(source) => Error::Io { action: "read or write the store", path: None, source },
-        redb::Error::PreviousIo | redb::Error::DatabaseClosed | redb::Error::LockPoisoned(_) => Error::Poisoned,
-        redb::Error::Corrupted(reason) => Error::corrupt(table, reason),
-        redb::Error::TableDoesNotExist(_)
-        | redb::Error::TableTypeMismatch { .. }
-        | redb::Error::TableIsMultimap(_)
-        | redb::Error::TypeDefinitionChanged { .. } => Error::NotAStore { path: Path::new(table).into() },
-        other => Error::corrupt(table, other),
     }
 }
 

@@ -5,11 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::engine::Engine;
 use super::key::{KeyRange, last_part};
 use super::row::{Index, Row, TableDef};
 use super::table::Tables;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 
 /// One step from a schema to the next. What it does never changes once released: it names tables as they were then.
@@ -99,13 +98,21 @@ pub(super) fn version_of(history: &[AppliedMigration]) -> Result<usize> {
     Ok(history.len())
 }
 
-/// Applies what is pending after the first `applied` migrations, each in a transaction of its own.
-pub(super) fn run_pending(engine: &Engine, applied: usize, clock: &dyn Clock) -> Result<()> {
-    for (version, migration) in (1..).zip(MIGRATIONS).skip(applied) {
-        engine.write_alone(clock, |tables, now| {
-            (migration.run)(tables)?;
-            tables.put(&AppliedMigration { version, name: migration.name.into(), applied_at: now })
-        })?;
+/// A migration that this store has not been through.
+pub(super) struct Pending {
+    version: u32,
+    migration: &'static Migration,
+}
+
+/// What comes after the first `applied` migrations, in order.
+pub(super) fn pending(applied: usize) -> impl Iterator<Item = Pending> {
+    (1..).zip(MIGRATIONS).skip(applied).map(|(version, migration)| Pending { version, migration })
+}
+
+impl Pending {
+    /// Makes the change and records it.
+    pub(super) fn apply(&self, tables: &mut Tables<'_>, now: Timestamp) -> Result<()> {
+        (self.migration.run)(tables)?;
+        tables.put(&AppliedMigration { version: self.version, name: self.migration.name.into(), applied_at: now })
     }
-    Ok(())
 }

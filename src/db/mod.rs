@@ -6,6 +6,7 @@
 mod codec;
 mod counters;
 mod engine;
+mod fault;
 mod file;
 mod held;
 pub(crate) mod key;

@@ -8,7 +8,7 @@ use std::fmt;
 use redb::{ReadTransaction, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
-use super::engine::engine_error;
+use super::fault::engine_error;
 use super::key::KeyPart;
 use super::raw::{RawKey, RawTable, RawValue};
 use crate::error::Result;

@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use redb::{ReadTransaction, WriteTransaction};
 
 use super::codec;
-use super::engine::engine_error;
+use super::fault::engine_error;
 use super::key::{KeyRange, key};
 use super::raw::{Bytes, Pair, RawTable};
 use super::row::{Row, TableDef};

@@ -4,15 +4,34 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// The layers, highest first: a file may import from its own layer's line and from those below it.
+/// The layers, highest first: a file may import from its own line and from those below it.
 const LAYERS: &[&[&str]] = &[
-    &["store", "builder"],
+    &["builder"],
+    &["store"],
     &["agents", "threads", "messages", "tasks"],
     &["tx"],
     &["nested"],
     &["db"],
     &["clock", "id", "limits", "error"],
     &["planted"],
+];
+
+/// The files of `db/`, likewise.
+const DB_LAYERS: &[&str] = &[
+    "writer",
+    "verify",
+    "engine",
+    "migrate",
+    "counters",
+    "table",
+    "row",
+    "raw",
+    "held",
+    "file",
+    "fault",
+    "codec",
+    "key",
+    "test_disk",
 ];
 
 /// The most lines of a file, its unit tests aside.
@@ -54,9 +73,9 @@ fn layer(module: &str) -> Option<usize> {
     LAYERS.iter().position(|layer| layer.contains(&module))
 }
 
-/// The modules of this crate that a line names.
-fn imports(line: &str) -> impl Iterator<Item = &str> {
-    line.match_indices("crate::").map(|(at, found)| {
+/// The modules that a line names behind this path.
+fn imports<'a>(path: &str, line: &'a str) -> impl Iterator<Item = &'a str> {
+    line.match_indices(path).map(|(at, found)| {
         let rest = &line[at + found.len()..];
         &rest[..rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len())]
     })
@@ -78,10 +97,17 @@ fn broken_rules(sources: &Sources) -> Vec<String> {
             if own != "db" && words().any(|word| word == "redb" || word == "bincode") {
                 broken.push(format!("{file} names the engine: {line}"));
             }
-            for import in imports(line).filter(|import| layer(import).is_some()) {
+            for import in imports("crate::", line).filter(|import| layer(import).is_some()) {
                 let far = layer(import).is_some_and(|layer| layer < own_layer);
                 if far {
                     broken.push(format!("{file} imports upwards: {line}"));
+                }
+            }
+            let db_layer = |name: &str| DB_LAYERS.iter().position(|layer| *layer == name);
+            let own_db_layer = file.strip_prefix("db/").and_then(|file| db_layer(file.trim_end_matches(".rs")));
+            for import in imports("super::", line).filter(|_| own_db_layer.is_some()) {
+                if db_layer(import) <= own_db_layer {
+                    broken.push(format!("{file} imports upwards within db: {line}"));
                 }
             }
             if ["unsafe", "todo", "unimplemented", "println", "dbg"].iter().any(|word| words().any(|w| w == *word)) {
@@ -123,8 +149,10 @@ fn control_broken_rules_are_seen() {
     assert_eq!(plant("tasks.rs", "use redb::Database;").len(), 1);
     assert_eq!(plant("tx.rs", "fn f() -> bincode::config::Configuration {}").len(), 1);
     assert_eq!(plant("db/key.rs", "use crate::tasks::Task;").len(), 1);
+    assert_eq!(plant("db/key.rs", "use super::table::Tables;").len(), 1);
     assert_eq!(plant("error.rs", "use crate::db::Tables;").len(), 1);
     assert_eq!(plant("tx.rs", "use crate::store::Store;").len(), 1);
+    assert_eq!(plant("store.rs", "use crate::builder::Builder;").len(), 1);
     assert_eq!(plant("manager.rs", "").len(), 1);
     assert_eq!(plant("error.rs", "// redb, in a comment").len(), 0);
     assert_eq!(plant("error.rs", &"\n".repeat(MOST_LINES)).len(), 1);
