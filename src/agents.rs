@@ -33,7 +33,7 @@ pub struct Agent {
 
 /// What an agent shows to be let in: `khala_` and 32 random bytes from the operating system in hexadecimal.
 ///
-/// It is shown once, by [`WriteTx::register_agent`]; the store keeps its SHA-256 alone. `Debug` does not print it.
+/// It is shown once, by [`WriteTx::register_agent`] or [`WriteTx::rotate_token`]; the store keeps its SHA-256 alone. `Debug` does not print it.
 #[derive(Clone)]
 pub struct Token(String);
 
@@ -82,7 +82,10 @@ impl Row for Registration {
     const TABLE: TableDef = TableDef::variable("agents");
     const INDEXES: &'static [Index<Self>] = &[Index {
         table: BY_TOKEN,
-        entry: |registration| Entry { key: key(registration.token_hash), value: registration.agent.id.as_str().into() },
+        entry: |registration| {
+            let value = registration.agent.id.as_str().into();
+            Some(Entry { key: key(registration.token_hash), value })
+        },
     }];
 
     type Id = AgentId;
@@ -121,10 +124,33 @@ impl WriteTx<'_> {
         if self.tables().contains::<Registration>(id)? {
             return Err(Error::AgentExists(id.clone()));
         }
-        let token = Token::random()?;
         let agent = Agent { id: id.clone(), created_at: self.now() };
+        self.give_token(agent)
+    }
+
+    /// Gives a registered agent a new token, which is not shown again, and makes the old one worthless.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AgentNotFound`].
+    pub fn rotate_token(&mut self, id: &AgentId) -> Result<Token> {
+        let agent = self.agent(id)?.ok_or_else(|| Error::AgentNotFound(id.clone()))?;
+        self.give_token(agent)
+    }
+
+    fn give_token(&mut self, agent: Agent) -> Result<Token> {
+        let token = Token::random()?;
         self.put(&Registration { agent, token_hash: hash(token.expose()) })?;
         Ok(token)
+    }
+
+    /// Removes an agent's registration, and with it its token. What it said and did stays. Whether it was registered.
+    ///
+    /// # Errors
+    ///
+    /// Only what any write can meet: [`Error::Io`], [`Error::Corrupt`].
+    pub fn remove_agent(&mut self, id: &AgentId) -> Result<bool> {
+        self.remove::<Registration>(id)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::{fmt, io};
 
-use crate::id::{AgentId, TaskId, ThreadId};
+use crate::id::{AgentId, MessageId, TaskId, ThreadId};
 
 /// The result of every operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -26,6 +26,35 @@ pub enum Error {
     /// An agent of this name is registered already; its token was shown then.
     #[error("agent {0} is registered already")]
     AgentExists(AgentId),
+
+    /// No agent of this name is registered.
+    #[error("agent {0} is not registered")]
+    AgentNotFound(AgentId),
+
+    /// The thread is finished: nothing more is said or done in it.
+    #[error("thread {0} is finished")]
+    ThreadFinished(ThreadId),
+
+    /// The thread's newest message is not the one that was expected: somebody has spoken in between. Nothing was
+    /// appended; read what is new and decide again.
+    #[error("the thread has moved on: its newest message is {}", newest.map_or_else(|| "none".to_owned(), |id| id.to_string()))]
+    ThreadMoved {
+        /// The newest message there is, if there is one.
+        newest: Option<MessageId>,
+    },
+
+    /// The claim no longer holds this task. Nothing was changed.
+    #[error("the claim of task {0} no longer holds")]
+    ClaimLost(TaskId),
+
+    /// A different task of the thread has this key. Nothing was created.
+    #[error("key {key:?} is that of a different task, {task}")]
+    KeyConflict {
+        /// The key.
+        key: String,
+        /// The task that has it.
+        task: TaskId,
+    },
 
     /// A value that the store does not take. Nothing was changed.
     #[error("{field} {reason}")]
@@ -135,13 +164,21 @@ impl Error {
     /// Whether something that the call named does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::ThreadNotFound(_) | Self::TaskNotFound(_))
+        matches!(self, Self::ThreadNotFound(_) | Self::TaskNotFound(_) | Self::AgentNotFound(_))
     }
 
-    /// Whether something that exists already stands in the way.
+    /// Whether the state of things stands in the way: somebody else was there before, or the thing has ended.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::AgentExists(_) | Self::AlreadyOpen { .. })
+        matches!(
+            self,
+            Self::AgentExists(_)
+                | Self::AlreadyOpen { .. }
+                | Self::ThreadFinished(_)
+                | Self::ThreadMoved { .. }
+                | Self::ClaimLost(_)
+                | Self::KeyConflict { .. }
+        )
     }
 
     /// Whether the same call may succeed later, unchanged: the file is open elsewhere, or the store must be reopened

@@ -116,7 +116,7 @@ pub use error::{Error, Result};
 pub use id::{AgentId, ClaimId, MessageId, TaskId, ThreadId};
 pub use messages::{Message, MessageFilter, NewMessage};
 pub use store::Store;
-pub use tasks::{Claim, NewTask, Task, TaskStatus};
+pub use tasks::{Claim, NewTask, Task, TaskFilter, TaskStatus};
 pub use threads::{Thread, ThreadStatus};
 pub use tx::{ReadTx, WriteTx};
 

@@ -3,10 +3,13 @@
 //! | what | bound |
 //! |---|---|
 //! | a name: agent, role, workflow, initiator | 1 to [`NAME_MAX_BYTES`] bytes of UTF-8 |
-//! | a text: content, meta, instruction, result | 0 to [`TEXT_MAX_BYTES`] bytes of UTF-8 |
+//! | a text: content, meta, instruction, result, reason | 0 to [`TEXT_MAX_BYTES`] bytes of UTF-8 |
+//! | a task's key | 1 to [`NAME_MAX_BYTES`] bytes of UTF-8 |
 //! | a claim's timeout | 1 to `u32::MAX` seconds (136 years) |
+//! | a task's attempts | 1 to `u32::MAX`, or without end |
+//! | the rest after a failure | 0 to [`BACKOFF_MAX_SECONDS`] seconds |
 //! | operations that share one commit | [`BATCH_MAX_OPERATIONS`], or [`BATCH_MAX_BYTES`] of rows |
-//! | claims that one transaction of `Store::expire_timed_out_tasks` reopens | [`EXPIRE_SLICE_TASKS`] |
+//! | claims that one transaction of `Store::expire_timed_out_tasks` takes away | [`EXPIRE_SLICE_TASKS`] |
 
 use crate::error::{Error, Result};
 
@@ -16,6 +19,9 @@ pub const NAME_MAX_BYTES: usize = 256;
 /// The longest text, in bytes: 16 MiB.
 pub const TEXT_MAX_BYTES: usize = 16 * 1024 * 1024;
 
+/// The longest a task rests after a failure, in seconds: a day.
+pub const BACKOFF_MAX_SECONDS: u64 = 24 * 60 * 60;
+
 /// How many operations may share one commit. From here on a longer batch no longer pays: the sync is spread thin
 /// enough, and everybody in the batch waits for its last operation.
 pub const BATCH_MAX_OPERATIONS: usize = 1_000;
@@ -24,7 +30,8 @@ pub const BATCH_MAX_OPERATIONS: usize = 1_000;
 /// with ease: 64 MiB.
 pub const BATCH_MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// How many timed-out claims one transaction of `Store::expire_timed_out_tasks` reopens before others get their turn.
+/// How many timed-out claims, and as many scheduled tasks, one transaction of `Store::expire_timed_out_tasks` or
+/// `claim_next` opens before others get their turn.
 pub const EXPIRE_SLICE_TASKS: usize = 1_000;
 
 /// The memory in which the engine keeps pages, unless the builder says otherwise: 64 MiB.

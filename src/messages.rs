@@ -15,7 +15,7 @@ use crate::clock::Timestamp;
 use crate::db::key::{KeyRange, between, key, last_part, prefix};
 use crate::db::{Entry, Index, Row, TableDef};
 use crate::error::{Error, Result};
-use crate::id::{AgentId, MessageId, ThreadId};
+use crate::id::{AgentId, ClaimId, MessageId, TaskId, ThreadId};
 use crate::limits;
 use crate::tx::{ReadTx, WriteTx};
 
@@ -55,13 +55,14 @@ pub struct NewMessage {
     meta: Option<String>,
     step: u64,
     agent_id: Option<AgentId>,
+    under: Option<(TaskId, ClaimId)>,
 }
 
 impl NewMessage {
     /// This content, said in this role: a name of 1 to 256 bytes, and a text of up to 16 MiB.
     #[must_use]
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        Self { role: role.into(), content: content.into(), meta: None, step: 0, agent_id: None }
+        Self { role: role.into(), content: content.into(), meta: None, step: 0, agent_id: None, under: None }
     }
 
     /// What the application keeps beside it, up to 16 MiB. None unless set.
@@ -82,6 +83,14 @@ impl NewMessage {
     #[must_use]
     pub fn agent(mut self, agent: &AgentId) -> Self {
         self.agent_id = Some(agent.clone());
+        self
+    }
+
+    /// Append it only if this claim holds its task at that moment; otherwise it is refused with [`Error::ClaimLost`].
+    /// In a turn it comes before [`complete_task`](WriteTx::complete_task), which ends the claim.
+    #[must_use]
+    pub fn under(mut self, task: TaskId, claim: ClaimId) -> Self {
+        self.under = Some((task, claim));
         self
     }
 
@@ -167,7 +176,7 @@ pub(crate) struct Stored<'a> {
 
 const BY_STEP: Index<Message> = Index {
     table: TableDef::fixed_keys::<32>("messages_by_step"),
-    entry: |message| Entry::key_only(key((message.thread_id, message.step, message.id))),
+    entry: |message| Some(Entry::key_only(key((message.thread_id, message.step, message.id)))),
 };
 
 impl Row for Message {
@@ -216,11 +225,15 @@ impl WriteTx<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::ThreadNotFound`]; [`Error::InvalidInput`] or [`Error::TooLarge`] when the role is not 1 to 256 bytes or
-    /// a text is over 16 MiB.
+    /// [`Error::ThreadNotFound`]; [`Error::ThreadFinished`]; [`Error::ClaimLost`] and [`Error::TaskNotFound`] for a message
+    /// [`under`](NewMessage::under) a claim; [`Error::InvalidInput`] or [`Error::TooLarge`] when the role is not 1 to 256
+    /// bytes or a text is over 16 MiB.
     pub fn append_message(&mut self, thread: ThreadId, message: &NewMessage) -> Result<Message> {
         message.check()?;
-        self.require_thread(thread)?;
+        self.require_active_thread(thread)?;
+        if let Some((task, claim)) = message.under {
+            self.require_claim(task, claim)?;
+        }
         let message = Message {
             id: self.new_message_id()?,
             thread_id: thread,
@@ -233,6 +246,35 @@ impl WriteTx<'_> {
         };
         self.put(&message)?;
         Ok(message)
+    }
+
+    /// Appends a message only if the thread's newest one is `expected`, `None` for a thread without any: a writer that has
+    /// read the thread knows that nothing came in between.
+    ///
+    /// The cost grows with the number of steps the thread has.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ThreadMoved`], with the newest message, and those of [`append_message`](Self::append_message).
+    pub fn append_message_at(
+        &mut self,
+        thread: ThreadId,
+        message: &NewMessage,
+        expected: Option<MessageId>,
+    ) -> Result<Message> {
+        self.require_active_thread(thread)?;
+        let newest = self.newest_message_of(thread)?;
+        if newest != expected {
+            return Err(Error::ThreadMoved { newest });
+        }
+        self.append_message(thread, message)
+    }
+
+    /// Removes all messages of a thread.
+    pub(crate) fn remove_messages(&mut self, thread: ThreadId) -> Result<()> {
+        let keys = self.tables().keys(&BY_STEP.table, &prefix(thread))?;
+        let ids = keys.map(|key| Message::id_of_key(&key?)).collect::<Result<Vec<_>>>()?;
+        ids.iter().try_for_each(|id| self.remove::<Message>(id).map(drop))
     }
 }
 
@@ -247,6 +289,9 @@ impl ReadTx<'_> {
     pub fn thread_messages(&self, thread: ThreadId, filter: &MessageFilter) -> Result<Vec<Message>> {
         self.require_thread(thread)?;
         let first = self.first_message_id(filter)?;
+        if filter.after.is_some() && self.newest_message()? < Some(first) {
+            return Ok(Vec::new());
+        }
         let range = match filter.step {
             Some(step) => between(&(thread, step), first, MessageId::from_u64(u64::MAX)),
             None => prefix(thread),
@@ -306,6 +351,22 @@ impl ReadTx<'_> {
         let id = Message::id_of_key(&key?)?;
         let created_at = self.tables().get_with::<Message, _>(&id, |stored| stored.created_at)?;
         Ok(created_at.map(|created_at| (id.as_u64(), created_at)))
+    }
+
+    /// The message appended last in this thread: the highest of the last ids of its steps.
+    fn newest_message_of(&self, thread: ThreadId) -> Result<Option<MessageId>> {
+        let (first, mut end) = prefix(thread);
+        let mut newest = None;
+        loop {
+            let Some(last) = self.tables().keys(&BY_STEP.table, &(first.clone(), end))?.next_back() else {
+                return Ok(newest);
+            };
+            let mut last = last?;
+            newest = newest.max(Some(Message::id_of_key(&last)?));
+            // On to the step before: everything below this step's first key.
+            last.truncate(last.len().saturating_sub(size_of::<u64>()));
+            end = Bound::Excluded(last);
+        }
     }
 
     /// The message appended last, in any thread.

@@ -1,22 +1,22 @@
 //! The store: a handle to one file.
 //!
-//! Each operation has one body, on [`WriteTx`] or [`ReadTx`] in its noun's file. What is here are the two ways to run
-//! a transaction, and a shortcut for each single operation.
+//! Each operation has one body, on [`WriteTx`] or [`ReadTx`] in its noun's file. Here are the two ways to run a
+//! transaction, and in `store/shortcuts.rs` a shortcut for each single operation.
+
+mod shortcuts;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::agents::{Agent, Token};
 use crate::clock::Clock;
 use crate::db::{AppliedMigration, Engine, Writer, history, verify_counters, verify_rows};
 use crate::error::Result;
-use crate::id::{AgentId, ClaimId, MessageId, TaskId, ThreadId};
-use crate::limits::EXPIRE_SLICE_TASKS;
-use crate::messages::{Message, MessageFilter, NewMessage};
+use crate::id::MessageId;
+use crate::messages::Message;
 use crate::nested::{self, Access, StoreKey};
-use crate::tasks::{Claim, NewTask, Task};
+use crate::tasks::Task;
 use crate::threads::Thread;
 use crate::tx::{self, ReadTx, WriteTx};
 
@@ -128,141 +128,6 @@ impl Store {
             reason = "the method's own lifetime is not general enough"
         )]
         self.read(|tx| tx.schema_history())
-    }
-}
-
-/// The operations, one by one.
-impl Store {
-    /// Opens a thread. See [`WriteTx::create_thread`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`WriteTx::create_thread`] and of [`write`](Self::write).
-    pub fn create_thread(&self, workflow: &str, initiator: &str) -> Result<Thread> {
-        let (workflow, initiator) = (workflow.to_owned(), initiator.to_owned());
-        self.write(move |tx| tx.create_thread(&workflow, &initiator))
-    }
-
-    /// The thread with this id, or `None`.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`read`](Self::read).
-    pub fn thread(&self, id: ThreadId) -> Result<Option<Thread>> {
-        self.read(|tx| tx.thread(id))
-    }
-
-    /// Appends a message to a thread. See [`WriteTx::append_message`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`WriteTx::append_message`] and of [`write`](Self::write).
-    pub fn append_message(&self, thread: ThreadId, message: NewMessage) -> Result<Message> {
-        self.write(move |tx| tx.append_message(thread, &message))
-    }
-
-    /// The messages of a thread that match, by step. See [`ReadTx::thread_messages`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`ReadTx::thread_messages`] and of [`read`](Self::read).
-    pub fn thread_messages(&self, thread: ThreadId, filter: &MessageFilter) -> Result<Vec<Message>> {
-        self.read(|tx| tx.thread_messages(thread, filter))
-    }
-
-    /// Adds a task to a thread. See [`WriteTx::create_task`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`WriteTx::create_task`] and of [`write`](Self::write).
-    pub fn create_task(&self, thread: ThreadId, task: NewTask) -> Result<Task> {
-        self.write(move |tx| tx.create_task(thread, &task))
-    }
-
-    /// The task with this id, or `None`.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`read`](Self::read).
-    pub fn task(&self, id: TaskId) -> Result<Option<Task>> {
-        self.read(|tx| tx.task(id))
-    }
-
-    /// The open tasks of all roles, oldest first, at most `limit`. See [`ReadTx::open_tasks`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`read`](Self::read).
-    pub fn open_tasks(&self, limit: usize) -> Result<Vec<Task>> {
-        self.read(|tx| tx.open_tasks(limit))
-    }
-
-    /// Claims an open task; `None` says that somebody else was first. See [`WriteTx::claim_task`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`WriteTx::claim_task`] and of [`write`](Self::write).
-    pub fn claim_task(&self, id: TaskId, agent: &AgentId) -> Result<Option<Claim>> {
-        let agent = agent.clone();
-        self.write(move |tx| tx.claim_task(id, &agent))
-    }
-
-    /// Completes a task under a claim; `false` says that the claim is no longer the task's. See
-    /// [`WriteTx::complete_task`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`WriteTx::complete_task`] and of [`write`](Self::write).
-    pub fn complete_task(&self, id: TaskId, claim: ClaimId) -> Result<bool> {
-        self.write(move |tx| tx.complete_task(id, claim))
-    }
-
-    /// Reopens every claimed task whose claim has timed out, and says how many. See
-    /// [`WriteTx::expire_timed_out_tasks`].
-    ///
-    /// It commits a thousand at a time, so that others get their turn. After an error those already committed stay
-    /// reopened; call it again.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`write`](Self::write).
-    pub fn expire_timed_out_tasks(&self) -> Result<u64> {
-        let mut total = 0;
-        loop {
-            let reopened = self.write(|tx| tx.expire_at_most(EXPIRE_SLICE_TASKS))?;
-            total += u64::try_from(reopened).unwrap_or(u64::MAX);
-            if reopened < EXPIRE_SLICE_TASKS {
-                return Ok(total);
-            }
-        }
-    }
-
-    /// Registers an agent and gives back its token. See [`WriteTx::register_agent`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`WriteTx::register_agent`] and of [`write`](Self::write).
-    pub fn register_agent(&self, id: &AgentId) -> Result<Token> {
-        let id = id.clone();
-        self.write(move |tx| tx.register_agent(&id))
-    }
-
-    /// The agent whose token this is, or `None`. See [`ReadTx::authenticate`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`read`](Self::read).
-    pub fn authenticate(&self, token: &str) -> Result<Option<Agent>> {
-        self.read(|tx| tx.authenticate(token))
-    }
-
-    /// The registered agent of this name, or `None`.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`read`](Self::read).
-    pub fn agent(&self, id: &AgentId) -> Result<Option<Agent>> {
-        self.read(|tx| tx.agent(id))
     }
 }
 

@@ -1,35 +1,52 @@
 //! Tasks: what is to be done, and who has it in hand.
 //!
 //! ```text
-//!   create_task
-//!       │
-//!       ▼    claim_task          complete_task, with the claim id
-//!     open ────────────▶ claimed ────────────────────────────────▶ completed
-//!       ▲                   │
-//!       └───────────────────┘
-//!        expire_timed_out_tasks, at claimed_at + timeout_seconds or later
+//!                        create_task
+//!           not_before set │   │ not set
+//!                          ▼   ▼
+//!          ┌───────── scheduled    open ◀───────────────────────────┐
+//!          │                │       ▲ │                             │
+//!          │                └───────┘ │ claim_task, claim_next      │
+//!          │          at not_before   │ (spends an attempt)         │
+//!          │                          ▼                             │
+//!          │                        claimed ── renew_claim ──▶ claimed, for longer
+//!          │                          │
+//!          │   release_task ──────────┼──▶ open, the attempt given back
+//!          │   fail_task ─────────────┼──▶ open; scheduled if it has a backoff; failed if attempts are spent
+//!          │   its timeout, when ─────┼──▶ open; failed if attempts are spent
+//!          │     somebody sweeps      │
+//!          │   complete_task ─────────┼──▶ completed
+//!          ▼                          ▼
+//!      cancelled ◀── cancel_task, finish_thread: from open, scheduled and claimed
 //! ```
 //!
-//! How tasks are stored stands in `tasks/row.rs`.
+//! Completed, failed and cancelled are for good. Whoever settles a claim presents its id, and it is checked in the
+//! transaction that reads the task.
+//!
+//! | file | is about |
+//! |---|---|
+//! | `tasks.rs` | what a task is, and creating one |
+//! | `tasks/claims.rs` | claiming and settling |
+//! | `tasks/queue.rs` | who is next, and lists |
+//! | `tasks/row.rs` | how tasks are stored |
 
+mod claims;
+mod queue;
 mod row;
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::fmt;
-use std::ops::Bound;
-use std::time::Duration;
 
-use row::BY_STATUS;
+pub use claims::Claim;
+pub use queue::TaskFilter;
+use row::BY_KEY;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::db::Row;
-use crate::db::key::{KeyRange, after_prefix, between, last_part, prefix, text_end};
+use crate::db::key::key;
 use crate::error::{Error, Result};
 use crate::id::{AgentId, ClaimId, TaskId, ThreadId};
 use crate::limits;
-use crate::planted::{Bug, planted};
 use crate::tx::{ReadTx, WriteTx};
 
 /// Something to be done in a thread, by whoever plays a role.
@@ -46,44 +63,34 @@ pub struct Task {
     pub instruction: String,
     /// Where it stands.
     pub status: TaskStatus,
-    /// The claim it is under, or was completed under.
+    /// The claim it is under, or was completed or failed under.
     pub claim_id: Option<ClaimId>,
-    /// Who has it in hand, or completed it.
+    /// Whose claim that is.
     pub claimed_by: Option<AgentId>,
     /// When that claim was made.
     pub claimed_at: Option<Timestamp>,
+    /// When the present claim times out.
+    pub expires_at: Option<Timestamp>,
     /// How long a claim of it lasts, in seconds, at least 1.
     pub timeout_seconds: u32,
+    /// How often it was claimed, not counting claims that were released.
+    pub attempts: u32,
+    /// How often it may be claimed before it fails for good; without it, for ever.
+    pub max_attempts: Option<u32>,
+    /// How long it rests after its first failure, in seconds; twice as long after each further one, at most a day.
+    pub backoff_seconds: u32,
+    /// Higher comes first.
+    pub priority: i16,
+    /// The earliest moment it may be claimed.
+    pub not_before: Option<Timestamp>,
+    /// What makes it one of a kind in its thread.
+    pub key: Option<String>,
+    /// Why the last attempt failed.
+    pub last_error: Option<String>,
     /// When it was created, which is its place in the queue.
     pub created_at: Timestamp,
-    /// When it was completed.
+    /// When it was completed, failed or cancelled.
     pub finished_at: Option<Timestamp>,
-}
-
-impl Task {
-    /// When the present claim times out.
-    fn times_out_at(&self) -> Option<Timestamp> {
-        self.claimed_at.map(|claimed_at| claimed_at + Duration::from_secs(self.timeout_seconds.into()))
-    }
-
-    fn claim(&mut self, claim: ClaimId, agent: &AgentId, now: Timestamp) {
-        self.status = TaskStatus::Claimed;
-        self.claim_id = Some(claim);
-        self.claimed_by = Some(agent.clone());
-        self.claimed_at = Some(now);
-    }
-
-    fn complete(&mut self, now: Timestamp) {
-        self.status = TaskStatus::Completed;
-        self.finished_at = Some(now);
-    }
-
-    fn reopen(&mut self) {
-        self.status = TaskStatus::Open;
-        self.claim_id = None;
-        self.claimed_by = None;
-        self.claimed_at = None;
-    }
 }
 
 /// Where a task stands. The diagram on [the front page](crate) shows what moves it.
@@ -91,23 +98,38 @@ impl Task {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum TaskStatus {
-    /// Nobody has it. Every task begins so.
+    /// Nobody has it, and whoever plays its role may claim it.
     Open,
+    /// Nobody may claim it yet: its time has not come.
+    Scheduled,
     /// One agent has it, under a claim.
     Claimed,
     /// It is done, for good.
     Completed,
+    /// Its attempts are spent, for good.
+    Failed,
+    /// It is not wanted any more, for good.
+    Cancelled,
 }
 
 impl TaskStatus {
-    /// Its name: `open`, `claimed` or `completed`.
+    /// Its name: `open`, `scheduled`, `claimed`, `completed`, `failed` or `cancelled`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Open => "open",
+            Self::Scheduled => "scheduled",
             Self::Claimed => "claimed",
             Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
         }
+    }
+
+    /// Whether it is for good: completed, failed or cancelled.
+    #[must_use]
+    pub const fn is_finished(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
     }
 }
 
@@ -117,44 +139,39 @@ impl fmt::Display for TaskStatus {
     }
 }
 
-/// A task in hand: proof that one agent, and no other, may complete it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Claim {
-    /// The fencing token: what [`WriteTx::complete_task`] wants to see.
-    pub id: ClaimId,
-    /// The task as it was claimed.
-    pub task: Task,
-}
-
-impl Claim {
-    /// When the claim times out: from then on [`WriteTx::expire_timed_out_tasks`] takes it away. Until that happens it
-    /// holds, however late it is.
-    #[must_use]
-    pub fn expires_at(&self) -> Timestamp {
-        self.task.times_out_at().unwrap_or(self.task.created_at)
-    }
-}
-
 /// A task to create: what [`WriteTx::create_task`] takes.
 ///
 /// ```
 /// use khala::NewTask;
 ///
-/// let task = NewTask::new("reviewer", "Read the last patch.").timeout_seconds(900);
+/// let task = NewTask::new("reviewer", "Read the last patch.").timeout_seconds(900).max_attempts(3).backoff_seconds(30);
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewTask {
     role: String,
     instruction: String,
     timeout_seconds: u32,
+    max_attempts: Option<u32>,
+    backoff_seconds: u32,
+    priority: i16,
+    not_before: Option<Timestamp>,
+    key: Option<String>,
 }
 
 impl NewTask {
     /// This instruction for this role: a text of up to 16 MiB, and a name of 1 to 256 bytes.
     #[must_use]
     pub fn new(role: impl Into<String>, instruction: impl Into<String>) -> Self {
-        Self { role: role.into(), instruction: instruction.into(), timeout_seconds: 300 }
+        Self {
+            role: role.into(),
+            instruction: instruction.into(),
+            timeout_seconds: 300,
+            max_attempts: None,
+            backoff_seconds: 0,
+            priority: 0,
+            not_before: None,
+            key: None,
+        }
     }
 
     /// How long a claim of it lasts, in seconds, at least 1. 300 unless set.
@@ -164,120 +181,119 @@ impl NewTask {
         self
     }
 
+    /// How often it may be claimed before it fails for good, at least 1. For ever unless set. Attempts count when a
+    /// claim is made, so a crash counts; a released claim does not.
+    #[must_use]
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = Some(attempts);
+        self
+    }
+
+    /// How long it rests after [`fail_task`](WriteTx::fail_task), in seconds. It doubles with each attempt, up to a day.
+    /// 0 unless set: it is open again at once.
+    #[must_use]
+    pub fn backoff_seconds(mut self, seconds: u32) -> Self {
+        self.backoff_seconds = seconds;
+        self
+    }
+
+    /// Higher comes first within its role; the oldest first within a priority. 0 unless set.
+    #[must_use]
+    pub fn priority(mut self, priority: i16) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// The earliest moment it may be claimed; until then it is scheduled. At once unless set.
+    #[must_use]
+    pub fn not_before(mut self, moment: Timestamp) -> Self {
+        self.not_before = Some(moment);
+        self
+    }
+
+    /// What makes it one of a kind in its thread, 1 to 256 bytes: creating it again gives back the task that is there,
+    /// whatever has become of it. So a planner that starts again creates nothing twice.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
     fn check(&self) -> Result<()> {
         limits::check_name("task role", &self.role)?;
         limits::check_text("task instruction", &self.instruction)?;
+        if let Some(key) = &self.key {
+            limits::check_name("task key", key)?;
+        }
         if self.timeout_seconds == 0 {
             let reason = format!("is 0; a claim lasts 1 to {} seconds", u32::MAX);
             return Err(Error::InvalidInput { field: "task timeout_seconds", reason });
         }
+        if self.max_attempts == Some(0) {
+            let reason = format!("is 0; a task has 1 to {} attempts", u32::MAX);
+            return Err(Error::InvalidInput { field: "task max_attempts", reason });
+        }
         Ok(())
+    }
+
+    /// Whether this is what the task was created from.
+    fn describes(&self, task: &Task) -> bool {
+        // A backoff moves `not_before`, so it says nothing about a task that was tried.
+        (&self.role, &self.instruction, self.timeout_seconds, self.max_attempts, self.backoff_seconds, self.priority)
+            == (
+                &task.role,
+                &task.instruction,
+                task.timeout_seconds,
+                task.max_attempts,
+                task.backoff_seconds,
+                task.priority,
+            )
     }
 }
 
 impl WriteTx<'_> {
-    /// Adds a task to a thread, open, and gives it back.
+    /// Adds a task to a thread, open or scheduled, and gives it back. With a [`key`](NewTask::key) that the thread has
+    /// already, it gives back the task that is there.
     ///
     /// # Errors
     ///
-    /// [`Error::ThreadNotFound`]; [`Error::InvalidInput`] or [`Error::TooLarge`] when the role is not 1 to 256 bytes,
-    /// the instruction is over 16 MiB, or the timeout is 0.
+    /// [`Error::ThreadNotFound`]; [`Error::ThreadFinished`]; [`Error::KeyConflict`] when a different task has the key;
+    /// [`Error::InvalidInput`] or [`Error::TooLarge`] when role or key is not 1 to 256 bytes, the instruction is over
+    /// 16 MiB, or timeout or attempts are 0.
     pub fn create_task(&mut self, thread: ThreadId, task: &NewTask) -> Result<Task> {
         task.check()?;
-        self.require_thread(thread)?;
+        self.require_active_thread(thread)?;
+        if let Some(key) = &task.key
+            && let Some(existing) = self.task_of_key(thread, key)?
+        {
+            let same = task.describes(&existing);
+            return if same { Ok(existing) } else { Err(Error::KeyConflict { key: key.clone(), task: existing.id }) };
+        }
+        let now = self.now();
+        let is_later = task.not_before.is_some_and(|moment| moment > now);
         let task = Task {
             id: self.new_task_id()?,
             thread_id: thread,
             role: task.role.clone(),
             instruction: task.instruction.clone(),
-            status: TaskStatus::Open,
+            status: if is_later { TaskStatus::Scheduled } else { TaskStatus::Open },
             claim_id: None,
             claimed_by: None,
             claimed_at: None,
+            expires_at: None,
             timeout_seconds: task.timeout_seconds,
-            created_at: self.now(),
+            attempts: 0,
+            max_attempts: task.max_attempts,
+            backoff_seconds: task.backoff_seconds,
+            priority: task.priority,
+            not_before: task.not_before,
+            key: task.key.clone(),
+            last_error: None,
+            created_at: now,
             finished_at: None,
         };
         self.put(&task)?;
         Ok(task)
-    }
-
-    /// Claims an open task for an agent, which need not be registered. Of any number of callers exactly one gets the
-    /// claim; `None` says that somebody else was first or the task is finished.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::TaskNotFound`].
-    pub fn claim_task(&mut self, id: TaskId, agent: &AgentId) -> Result<Option<Claim>> {
-        let mut task = self.require_task(id)?;
-        if task.status != TaskStatus::Open && !planted(Bug::ClaimWithoutCheck) {
-            return Ok(None);
-        }
-        let claim = self.new_claim_id()?;
-        task.claim(claim, agent, self.now());
-        self.put(&task)?;
-        Ok(Some(Claim { id: claim, task }))
-    }
-
-    /// Completes a task under a claim. `true` says that the task is completed under this claim, also when the same call
-    /// was made before. `false` says that the claim is no longer the task's: it timed out and the task was reopened, and
-    /// perhaps claimed by somebody else since. Nothing changed then.
-    ///
-    /// A completion that comes after the timeout is accepted as long as nobody has reopened the task.
-    ///
-    /// Repeating this call is safe; repeating a transaction that does more is not: after
-    /// [`Error::CommitUnknown`] look at the [`task`](ReadTx::task) first, or what stands beside the completion, such as a
-    /// message, may be there twice.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::TaskNotFound`].
-    pub fn complete_task(&mut self, id: TaskId, claim: ClaimId) -> Result<bool> {
-        let mut task = self.require_task(id)?;
-        if task.claim_id != Some(claim) && !(planted(Bug::CompleteWithoutCheck) && task.claim_id.is_some()) {
-            return Ok(false);
-        }
-        if task.status == TaskStatus::Claimed {
-            task.complete(self.now());
-            self.put(&task)?;
-        }
-        Ok(true)
-    }
-
-    /// Reopens every claimed task whose claim has timed out, `claimed_at + timeout_seconds` being now or before, and says
-    /// how many. They keep their place in the queue and lose claim id, holder and claim time.
-    ///
-    /// The cost grows with the number reopened, not with the number claimed. This form does it all in one transaction;
-    /// [`Store::expire_timed_out_tasks`](crate::Store::expire_timed_out_tasks) lets others in between.
-    ///
-    /// # Errors
-    ///
-    /// Only what any write can meet: [`Error::Io`], [`Error::Corrupt`].
-    pub fn expire_timed_out_tasks(&mut self) -> Result<u64> {
-        let reopened = self.expire_at_most(usize::MAX)?;
-        Ok(u64::try_from(reopened).unwrap_or(u64::MAX))
-    }
-
-    /// Reopens a task whatever its claim says, for a test of a write that fails half-way.
-    #[cfg(test)]
-    pub(crate) fn reopen_for_test(&mut self, id: TaskId) -> Result<()> {
-        let mut task = self.require_task(id)?;
-        task.reopen();
-        self.put(&task)
-    }
-
-    /// Reopens the `most` tasks whose claims timed out first, or as many as there are.
-    pub(crate) fn expire_at_most(&mut self, most: usize) -> Result<usize> {
-        let early = Duration::from_secs(u64::from(planted(Bug::ExpireEarly)));
-        let due = between(&(TaskStatus::Claimed.code(), ""), Timestamp::MIN, self.now() + early);
-        let ids = self.tables().keys(&BY_STATUS.table, &due)?.take(most).map(|key| Task::id_of_key(&key?));
-        let ids = ids.collect::<Result<Vec<_>>>()?;
-        for &id in &ids {
-            let mut task = self.indexed_task(id)?;
-            task.reopen();
-            self.put(&task)?;
-        }
-        Ok(ids.len())
     }
 }
 
@@ -291,53 +307,9 @@ impl ReadTx<'_> {
         self.tables().get(&id)
     }
 
-    /// The open tasks of all roles, oldest first, at most `limit` of them.
-    ///
-    /// The cost grows with the number given back and with the number of roles that have open tasks.
-    ///
-    /// # Errors
-    ///
-    /// Only what reading can meet: [`Error::Io`], [`Error::Corrupt`], [`Error::Poisoned`].
-    pub fn open_tasks(&self, limit: usize) -> Result<Vec<Task>> {
-        let mut queues = Vec::new();
-        for queue in self.open_queues()? {
-            queues.push(self.tables().keys(&BY_STATUS.table, &queue)?);
-        }
-        // The heads of the queues, the oldest on top: its place (at, task id), and which queue it heads.
-        let mut heads = BinaryHeap::new();
-        for (number, queue) in queues.iter_mut().enumerate() {
-            heads.extend(next_place(queue)?.map(|place| Reverse((place, number))));
-        }
-        let mut oldest = Vec::new();
-        while oldest.len() < limit
-            && let Some(Reverse((place, number))) = heads.pop()
-        {
-            oldest.push(self.indexed_task(Task::id_of_key(&place)?)?);
-            if let Some(queue) = queues.get_mut(number) {
-                heads.extend(next_place(queue)?.map(|place| Reverse((place, number))));
-            }
-        }
-        Ok(oldest)
-    }
-
-    /// The key range of each role's open tasks.
-    fn open_queues(&self) -> Result<Vec<KeyRange>> {
-        let (mut from, to) = prefix(TaskStatus::Open.code());
-        let mut queues = Vec::new();
-        loop {
-            let first = self.tables().keys(&BY_STATUS.table, &(from, to.clone()))?.next();
-            let Some(first) = first.transpose()? else { return Ok(queues) };
-            // The status, and the role up to its end.
-            let role_end = first.get(1..).and_then(text_end).map(|end| end + 1);
-            let queue = role_end.and_then(|end| first.get(..end));
-            let queue = queue.ok_or_else(|| Error::corrupt(BY_STATUS.table.name, "a key has no role"))?;
-            let behind = after_prefix(queue);
-            queues.push((Bound::Included(queue.to_vec()), behind.clone()));
-            from = match behind {
-                Bound::Excluded(behind) => Bound::Included(behind),
-                other => other,
-            };
-        }
+    fn task_of_key(&self, thread: ThreadId, text: &str) -> Result<Option<Task>> {
+        let Some(id) = self.tables().value(&BY_KEY.table, &key((thread, text)))? else { return Ok(None) };
+        self.indexed_task(&BY_KEY, Task::id_of_key(&id)?).map(Some)
     }
 
     fn require_task(&self, id: TaskId) -> Result<Task> {
@@ -345,13 +317,7 @@ impl ReadTx<'_> {
     }
 
     /// The task an index speaks of.
-    fn indexed_task(&self, id: TaskId) -> Result<Task> {
-        let task = self.task(id)?;
-        task.ok_or_else(|| Error::corrupt(BY_STATUS.table.name, format!("task {id} does not exist")))
+    fn indexed_task(&self, index: &crate::db::Index<Task>, id: TaskId) -> Result<Task> {
+        self.task(id)?.ok_or_else(|| Error::corrupt(index.table.name, format!("task {id} does not exist")))
     }
-}
-
-/// The place of the next open task of a queue: the part (at, task id) of its key.
-fn next_place(queue: &mut impl Iterator<Item = Result<Vec<u8>>>) -> Result<Option<[u8; 24]>> {
-    queue.next().map(|key| last_part(BY_STATUS.table.name, &key?)).transpose()
 }

@@ -3,14 +3,17 @@
 //! | table | key | value |
 //! |---|---|---|
 //! | `threads` | thread id | row |
-//! | `threads_by_status` | (status, created_at, thread id) | – |
+//! | `threads_by_status` | (status, at, thread id) | – |
+//!
+//! `at` is the time that matters to a status: active → `created_at`, finished → the moment it finished.
 
 use std::fmt;
+use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::db::key::{key, last_part};
+use crate::db::key::{key, last_part, prefix};
 use crate::db::{Entry, Index, Row, TableDef};
 use crate::error::{Error, Result};
 use crate::id::ThreadId;
@@ -44,14 +47,25 @@ pub struct Thread {
 pub enum ThreadStatus {
     /// Work goes on. Every thread begins so.
     Active,
+    /// It came to its end, for good.
+    Completed,
+    /// It came to nothing, for good.
+    Failed,
+    /// It was given up, for good.
+    Cancelled,
 }
 
 impl ThreadStatus {
-    /// Its name: `active`.
+    const ALL: [Self; 4] = [Self::Active, Self::Completed, Self::Failed, Self::Cancelled];
+
+    /// Its name: `active`, `completed`, `failed` or `cancelled`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
         }
     }
 
@@ -59,11 +73,14 @@ impl ThreadStatus {
     const fn code(self) -> u8 {
         match self {
             Self::Active => 1,
+            Self::Completed => 2,
+            Self::Failed => 3,
+            Self::Cancelled => 4,
         }
     }
 
     fn of_code(code: u8) -> Option<Self> {
-        [Self::Active].into_iter().find(|status| status.code() == code)
+        Self::ALL.into_iter().find(|status| status.code() == code)
     }
 }
 
@@ -84,12 +101,21 @@ pub(crate) struct Stored<'a> {
     result: Option<&'a str>,
 }
 
+const BY_STATUS: Index<Thread> = Index {
+    table: TableDef::fixed_keys::<25>("threads_by_status"),
+    entry: |thread| Some(Entry::key_only(key((thread.status.code(), thread.at(), thread.id)))),
+};
+
+impl Thread {
+    /// The moment that orders it among the threads of its status: a finished thread does not change any more.
+    fn at(&self) -> Timestamp {
+        if self.status == ThreadStatus::Active { self.created_at } else { self.updated_at }
+    }
+}
+
 impl Row for Thread {
     const TABLE: TableDef = TableDef::fixed::<16>("threads");
-    const INDEXES: &'static [Index<Self>] = &[Index {
-        table: TableDef::fixed_keys::<25>("threads_by_status"),
-        entry: |thread| Entry::key_only(key((thread.status.code(), thread.created_at, thread.id))),
-    }];
+    const INDEXES: &'static [Index<Self>] = &[BY_STATUS];
 
     type Id = ThreadId;
     type Stored<'a> = Stored<'a>;
@@ -148,6 +174,76 @@ impl WriteTx<'_> {
         self.put(&thread)?;
         Ok(thread)
     }
+
+    /// Ends a thread for good, completed, failed or cancelled, with what came of it, and gives it back. Its unfinished
+    /// tasks are cancelled in the same step; from then on messages and tasks are refused. Ending it the same way again
+    /// changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ThreadNotFound`]; [`Error::ThreadFinished`] when it ended in another way before; [`Error::InvalidInput`] for
+    /// the status `active`; [`Error::TooLarge`] for a result over 16 MiB.
+    pub fn finish_thread(&mut self, id: ThreadId, status: ThreadStatus, result: Option<&str>) -> Result<Thread> {
+        limits::check_text("result", result.unwrap_or_default())?;
+        if status == ThreadStatus::Active {
+            let reason = "is active; a thread ends completed, failed or cancelled".into();
+            return Err(Error::InvalidInput { field: "thread status", reason });
+        }
+        let mut thread = self.thread(id)?.ok_or(Error::ThreadNotFound(id))?;
+        if thread.status != ThreadStatus::Active {
+            let same = thread.status == status && thread.result.as_deref() == result;
+            return if same { Ok(thread) } else { Err(Error::ThreadFinished(id)) };
+        }
+        for task in self.unfinished_tasks(id)? {
+            self.cancel_task(task)?;
+        }
+        thread.status = status;
+        thread.result = result.map(Into::into);
+        thread.updated_at = self.now();
+        self.put(&thread)?;
+        Ok(thread)
+    }
+
+    /// Removes a thread with its messages and tasks, finished or not. Whether there was one. Their ids are not given out
+    /// again; whoever holds one of the tasks is told that it does not exist.
+    ///
+    /// # Errors
+    ///
+    /// Only what any write can meet: [`Error::Io`], [`Error::Corrupt`].
+    pub fn delete_thread(&mut self, id: ThreadId) -> Result<bool> {
+        self.remove_messages(id)?;
+        self.remove_tasks(id)?;
+        self.remove::<Thread>(&id)
+    }
+
+    /// Removes the threads that finished before this moment, with their messages and tasks, and says how many.
+    ///
+    /// This form does it all in one transaction; [`Store::prune`](crate::Store::prune) goes thread by thread, so that
+    /// others get their turn.
+    ///
+    /// # Errors
+    ///
+    /// Only what any write can meet: [`Error::Io`], [`Error::Corrupt`].
+    pub fn prune(&mut self, before: Timestamp) -> Result<u64> {
+        let mut pruned = 0;
+        while self.prune_one(before)? {
+            pruned += 1;
+        }
+        Ok(pruned)
+    }
+
+    /// Removes one thread that finished before this moment, if there is one.
+    pub(crate) fn prune_one(&mut self, before: Timestamp) -> Result<bool> {
+        for status in ThreadStatus::ALL.into_iter().filter(|status| *status != ThreadStatus::Active) {
+            let (from, _) = prefix(status.code());
+            let finished = (from, Bound::Excluded(key((status.code(), before))));
+            let oldest = self.tables().keys(&BY_STATUS.table, &finished)?.next();
+            if let Some(key) = oldest.transpose()? {
+                return self.delete_thread(Thread::id_of_key(&key)?);
+            }
+        }
+        Ok(false)
+    }
 }
 
 impl ReadTx<'_> {
@@ -158,6 +254,15 @@ impl ReadTx<'_> {
     /// Only what reading can meet: [`Error::Io`], [`Error::Corrupt`], [`Error::Poisoned`].
     pub fn thread(&self, id: ThreadId) -> Result<Option<Thread>> {
         self.tables().get(&id)
+    }
+
+    /// An error unless there is a thread with this id and work goes on in it.
+    pub(crate) fn require_active_thread(&self, id: ThreadId) -> Result<()> {
+        match self.tables().get_with::<Thread, _>(&id, |stored| stored.status == ThreadStatus::Active.code())? {
+            Some(true) => Ok(()),
+            Some(false) => Err(Error::ThreadFinished(id)),
+            None => Err(Error::ThreadNotFound(id)),
+        }
     }
 
     /// An error unless there is a thread with this id.

@@ -57,6 +57,11 @@ impl<'t> WriteTx<'t> {
         self.read.tables.put(row)
     }
 
+    /// Removes a row, and its index entries with it. Whether there was one.
+    pub(crate) fn remove<R: Row>(&mut self, id: &R::Id) -> Result<bool> {
+        self.read.tables.remove::<R>(id)
+    }
+
     pub(crate) fn new_thread_id(&mut self) -> Result<ThreadId> {
         self.counters.next_ulid(self.now).map(ThreadId::from_bytes)
     }
@@ -105,18 +110,16 @@ where
 {
     let call = Arc::new(Call { store, state: Mutex::new(CallState { f, answer: None }) });
     let operation: Arc<dyn Operation> = call.clone();
-    match writer.run(operation) {
-        Outcome::Unknown => Err(Error::CommitUnknown),
-        Outcome::Refused => Err(Error::Poisoned),
-        Outcome::Committed => {
-            let answer = call.state.lock().unwrap_or_else(PoisonError::into_inner).answer.take();
-            match answer {
-                Some(Ok(answer)) => answer,
-                Some(Err(panic)) => std::panic::resume_unwind(panic),
-                // A committed batch has run every operation in it.
-                None => Err(Error::CommitUnknown),
-            }
-        }
+    let outcome = writer.run(operation);
+    let answer = call.state.lock().unwrap_or_else(PoisonError::into_inner).answer.take();
+    match (outcome, answer) {
+        (Outcome::Committed, Some(Ok(answer))) => answer,
+        (Outcome::Committed, Some(Err(panic))) => std::panic::resume_unwind(panic),
+        // A committed batch has run every operation in it.
+        (Outcome::Unknown, _) | (Outcome::Committed, None) => Err(Error::CommitUnknown),
+        // The one whose operation met the failure is told what it was.
+        (Outcome::Refused, Some(Ok(Err(error @ Error::Io { .. })))) => Err(error),
+        (Outcome::Refused, _) => Err(Error::Poisoned),
     }
 }
 

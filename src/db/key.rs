@@ -2,7 +2,7 @@
 //!
 //! | part | bytes |
 //! |---|---|
-//! | `u8`, `u32`, `u64`, an id | big-endian, fixed width |
+//! | `u8`, `u16`, `u32`, `u64`, an id | big-endian, fixed width |
 //! | `Timestamp` | big-endian with the sign bit flipped, so that times before 1970 come first |
 //! | text | UTF-8 in which 00 becomes 00 FF, ended by 00 00 |
 //!
@@ -102,6 +102,12 @@ impl KeyPart for u8 {
     }
 }
 
+impl KeyPart for u16 {
+    fn append_to(&self, key: &mut Vec<u8>) {
+        key.extend_from_slice(&self.to_be_bytes());
+    }
+}
+
 impl KeyPart for u32 {
     fn append_to(&self, key: &mut Vec<u8>) {
         key.extend_from_slice(&self.to_be_bytes());
@@ -177,3 +183,4 @@ macro_rules! tuple {
 tuple!(A 0, B 1);
 tuple!(A 0, B 1, C 2);
 tuple!(A 0, B 1, C 2, D 3);
+tuple!(A 0, B 1, C 2, D 3, E 4);

@@ -3,6 +3,8 @@
 //! A migration is applied in one transaction together with its record, so a file is at one version or the next and
 //! never between. A file with a version from the future is refused untouched.
 
+mod life_of_a_task;
+
 use serde::{Deserialize, Serialize};
 
 use super::key::{KeyRange, last_part};
@@ -18,7 +20,10 @@ struct Migration {
 }
 
 /// Version 1 first; the version is the place in this list. See ARCHITECTURE.md, "How to add a migration".
-const MIGRATIONS: &[Migration] = &[Migration { name: "0001_initial", run: initial }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { name: "0001_initial", run: initial },
+    Migration { name: "0002_life_of_a_task", run: life_of_a_task::run },
+];
 
 /// The first schema: every table and index, empty.
 fn initial(tables: &mut Tables<'_>) -> Result<()> {

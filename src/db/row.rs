@@ -41,10 +41,10 @@ pub(crate) trait Row: Sized + 'static {
     fn id_of_key(key: &[u8]) -> Result<Self::Id>;
 }
 
-/// A secondary table, and what a row has in it.
+/// A secondary table, and what a row has in it, if anything.
 pub(crate) struct Index<R> {
     pub(crate) table: TableDef,
-    pub(crate) entry: fn(&R) -> Entry,
+    pub(crate) entry: fn(&R) -> Option<Entry>,
 }
 
 /// One entry of an index. Most have no value: all they say is in the key.

@@ -8,7 +8,7 @@ use super::codec;
 use super::fault::engine_error;
 use super::key::{KeyRange, key};
 use super::raw::{Bytes, Pair, RawTable};
-use super::row::{Row, TableDef};
+use super::row::{Entry, Index, Row, TableDef};
 use crate::error::{Error, Result};
 use crate::planted::{Bug, planted};
 
@@ -22,6 +22,7 @@ pub(crate) struct Tables<'t> {
     written_bytes: usize,
     writes: u64,
     failed: Option<&'static str>,
+    io_failure: OnceCell<String>,
 }
 
 #[derive(Clone, Copy)]
@@ -45,7 +46,14 @@ impl<'t> Tables<'t> {
     }
 
     fn new(source: Source<'t>) -> Self {
-        Self { source, open: [const { OnceCell::new() }; MOST_TABLES], written_bytes: 0, writes: 0, failed: None }
+        Self {
+            source,
+            open: [const { OnceCell::new() }; MOST_TABLES],
+            written_bytes: 0,
+            writes: 0,
+            failed: None,
+            io_failure: OnceCell::new(),
+        }
     }
 
     /// The row with this id.
@@ -92,7 +100,7 @@ impl<'t> Tables<'t> {
 
     /// How many entries this table or index has.
     pub(super) fn len(&self, def: &TableDef) -> Result<u64> {
-        self.table(def)?.len().map_err(|e| engine_error(def.name, e))
+        self.table(def)?.len().map_err(|e| self.fault(def.name, e))
     }
 
     /// Stores the row, in the place of the one with its id if there is one, and brings every index of it up to date.
@@ -110,21 +118,48 @@ impl<'t> Tables<'t> {
         let old = self.insert_raw(&R::TABLE, &key(&id), &encode_row(row)?)?;
         let old: Option<R> = old.map(|bytes| decode_row(&id, bytes.as_slice())).transpose()?;
         for index in R::INDEXES {
-            let name = index.table.name;
-            let new = (index.entry)(row);
-            let old = old.as_ref().map(index.entry);
-            if old.as_ref() == Some(&new) {
-                continue;
-            }
-            if let Some(old) = old
-                && !planted(Bug::StaleIndexEntryKept)
-                && self.remove_raw(&index.table, &old.key)?.is_none()
-            {
-                return Err(Error::corrupt(name, format!("row {id} of {} was missing", R::TABLE.name)));
-            }
-            if self.insert_raw(&index.table, &new.key, &new.value)?.is_some() {
-                return Err(Error::corrupt(name, format!("row {id} of {} stood there before", R::TABLE.name)));
-            }
+            self.update_index(index, &id, old.as_ref().and_then(index.entry), (index.entry)(row))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the row with this id and everything the indexes say of it. Whether there was one.
+    pub(crate) fn remove<R: Row>(&mut self, id: &R::Id) -> Result<bool> {
+        self.remove_everywhere::<R>(id).inspect_err(|_| self.failed = Some(R::TABLE.name))
+    }
+
+    fn remove_everywhere<R: Row>(&mut self, id: &R::Id) -> Result<bool> {
+        let old = self.remove_raw(&R::TABLE, &key(id))?;
+        let old: Option<R> = old.map(|bytes| decode_row(id, bytes.as_slice())).transpose()?;
+        let Some(old) = old else { return Ok(false) };
+        for index in R::INDEXES {
+            self.update_index(index, id, (index.entry)(&old), None)?;
+        }
+        Ok(true)
+    }
+
+    /// Puts a row's new entry in the place of its old one. One that is missing, or stands there already, is damage.
+    fn update_index<R: Row>(
+        &mut self,
+        index: &Index<R>,
+        id: &R::Id,
+        old: Option<Entry>,
+        new: Option<Entry>,
+    ) -> Result<()> {
+        let name = index.table.name;
+        if old == new {
+            return Ok(());
+        }
+        if let Some(old) = old
+            && !planted(Bug::StaleIndexEntryKept)
+            && self.remove_raw(&index.table, &old.key)?.is_none()
+        {
+            return Err(Error::corrupt(name, format!("row {id} of {} was missing", R::TABLE.name)));
+        }
+        if let Some(new) = new
+            && self.insert_raw(&index.table, &new.key, &new.value)?.is_some()
+        {
+            return Err(Error::corrupt(name, format!("row {id} of {} stood there before", R::TABLE.name)));
         }
         Ok(())
     }
@@ -139,6 +174,15 @@ impl<'t> Tables<'t> {
         self.written_bytes
     }
 
+    /// What the operating system said when it first refused to read or write: from then on the engine does nothing more.
+    pub(super) fn io_failure(&self) -> Option<&str> {
+        self.io_failure.get().map(String::as_str)
+    }
+
+    fn fault(&self, table: &'static str, error: impl Into<redb::Error>) -> Error {
+        fault(&self.io_failure, table, error)
+    }
+
     /// Opens a table, which creates it in a write transaction.
     pub(super) fn create(&mut self, def: &TableDef) -> Result<()> {
         self.writes += 1;
@@ -146,19 +190,21 @@ impl<'t> Tables<'t> {
     }
 
     pub(super) fn get_raw(&self, def: &TableDef, key: &[u8]) -> Result<Option<Bytes<'_>>> {
-        self.table(def)?.get(key).map_err(|e| engine_error(def.name, e))
+        self.table(def)?.get(key).map_err(|e| self.fault(def.name, e))
     }
 
     pub(super) fn insert_raw(&mut self, def: &TableDef, key: &[u8], value: &[u8]) -> Result<Option<Bytes<'_>>> {
         // Counted before it is tried: after a failure nobody knows how far it came.
         self.writes += 1;
         self.written_bytes += key.len() + value.len();
-        self.table_mut(def)?.insert(key, value).map_err(|e| engine_error(def.name, e))
+        let (table, io_failure) = self.table_mut(def)?;
+        table.insert(key, value).map_err(|e| fault(io_failure, def.name, e))
     }
 
-    fn remove_raw(&mut self, def: &TableDef, key: &[u8]) -> Result<Option<Bytes<'_>>> {
+    pub(super) fn remove_raw(&mut self, def: &TableDef, key: &[u8]) -> Result<Option<Bytes<'_>>> {
         self.writes += 1;
-        self.table_mut(def)?.remove(key).map_err(|e| engine_error(def.name, e))
+        let (table, io_failure) = self.table_mut(def)?;
+        table.remove(key).map_err(|e| fault(io_failure, def.name, e))
     }
 
     fn entries<'a>(
@@ -167,8 +213,8 @@ impl<'t> Tables<'t> {
         range: &KeyRange,
     ) -> Result<impl DoubleEndedIterator<Item = Result<Pair<'a>>> + use<'a, 't>> {
         let name = def.name;
-        let entries = self.table(def)?.range(range).map_err(|e| engine_error(name, e))?;
-        Ok(entries.map(move |entry| entry.map_err(|e| engine_error(name, e))))
+        let entries = self.table(def)?.range(range).map_err(|e| self.fault(name, e))?;
+        Ok(entries.map(move |entry| entry.map_err(|e| self.fault(name, e))))
     }
 
     fn table(&self, def: &TableDef) -> Result<&(dyn RawTable + 't)> {
@@ -176,10 +222,11 @@ impl<'t> Tables<'t> {
         self.open.get(slot).and_then(OnceCell::get).map(|open| open.raw.as_ref()).ok_or_else(|| not_open(def))
     }
 
-    fn table_mut(&mut self, def: &TableDef) -> Result<&mut (dyn RawTable + 't)> {
+    /// The table, and where to note what the operating system says of it.
+    fn table_mut(&mut self, def: &TableDef) -> Result<(&mut (dyn RawTable + 't), &OnceCell<String>)> {
         let slot = self.slot(def)?;
         match self.open.get_mut(slot).and_then(OnceCell::get_mut) {
-            Some(open) => Ok(open.raw.as_mut()),
+            Some(open) => Ok((open.raw.as_mut(), &self.io_failure)),
             None => Err(not_open(def)),
         }
     }
@@ -202,6 +249,15 @@ impl<'t> Tables<'t> {
         }
         Err(not_open(def))
     }
+}
+
+/// The engine's error in our words, remembered if it is the operating system's.
+fn fault(io_failure: &OnceCell<String>, table: &'static str, error: impl Into<redb::Error>) -> Error {
+    let error = engine_error(table, error);
+    if matches!(error, Error::Io { .. }) {
+        io_failure.get_or_init(|| error.to_string());
+    }
+    error
 }
 
 /// A row as it is stored.

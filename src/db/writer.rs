@@ -181,9 +181,7 @@ impl Writer {
     /// Runs pending operations in one transaction and removes from `pending` those that need not run again.
     fn run_some(&self, pending: &mut Vec<&Arc<dyn Operation>>, turn: &mut Turn) -> Result<(), Outcome> {
         let transaction = self.engine.begin_write().map_err(|error| self.fail(Outcome::Refused, error))?;
-        let keep = self
-            .run_in(Tables::of_batch(&transaction), pending, turn)
-            .map_err(|error| self.fail(Outcome::Refused, error))?;
+        let keep = self.run_in(Tables::of_batch(&transaction), pending, turn)?;
         if keep {
             transaction.commit().map_err(|error| self.fail(Outcome::Unknown, error))
         } else {
@@ -192,8 +190,14 @@ impl Writer {
     }
 
     /// Runs pending operations until all have run, they wrote as much as one commit should carry, or one of them spoils
-    /// the transaction by failing after it wrote. Says whether there is something to commit.
-    fn run_in(&self, tables: Tables<'_>, pending: &mut Vec<&Arc<dyn Operation>>, turn: &mut Turn) -> Result<bool> {
+    /// the transaction by failing after it wrote. Says whether there is something to commit; the error is what becomes of
+    /// the batch when nothing can be done any more.
+    fn run_in(
+        &self,
+        tables: Tables<'_>,
+        pending: &mut Vec<&Arc<dyn Operation>>,
+        turn: &mut Turn,
+    ) -> Result<bool, Outcome> {
         let mut batch = Batch { tables, counters: turn.counters.clone(), now: Timestamp::MIN };
         let mut ran = 0;
         for operation in pending.iter() {
@@ -201,6 +205,9 @@ impl Writer {
             batch.now = batch.counters.now(self.clock.now());
             let end;
             (batch, end) = operation.run(batch);
+            if let Some(failure) = batch.tables.io_failure() {
+                return Err(self.fail(Outcome::Refused, failure));
+            }
             if end == Ran::Failed && batch.tables.writes() > writes_before {
                 turn.counters = batch.counters;
                 turn.counters.roll_back_to(&turn.stored);
@@ -216,7 +223,9 @@ impl Writer {
         turn.counters = batch.counters;
         let wrote = batch.tables.writes() > 0;
         if wrote {
-            turn.counters.save(&turn.stored, &mut batch.tables)?;
+            // Part of the commit, so its failure is told as the commit's.
+            let saved = turn.counters.save(&turn.stored, &mut batch.tables);
+            saved.map_err(|error| self.fail(Outcome::Unknown, error))?;
             turn.stored = turn.counters.clone();
         }
         Ok(wrote)

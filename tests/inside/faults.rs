@@ -242,7 +242,8 @@ fn acknowledged_survives_a_failed_sync() -> Result<(), String> {
     if acknowledged.iter().any(|content| !stored.contains(content)) {
         return Err(format!("acknowledged {acknowledged:?}, stored {stored:?}"));
     }
-    assert!(matches!(failed, Err(Error::CommitUnknown)), "{failed:?}");
+    // Which of the two depends on whether the engine had to grow the file, and synced it, before the commit.
+    assert!(matches!(failed, Err(Error::CommitUnknown | Error::Io { .. })), "{failed:?} {:?}", store.failure());
     assert!(matches!(refused, Err(Error::Poisoned)), "{refused:?}");
     assert!(matches!(store.thread(thread), Err(Error::Poisoned)), "readers too");
     assert!(store.failure().unwrap().contains("cannot be synced"), "{:?}", store.failure());

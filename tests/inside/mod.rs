@@ -8,6 +8,7 @@ mod decode;
 mod faults;
 mod harness;
 mod keys;
+mod life;
 mod model;
 mod pages;
 mod races;

@@ -38,6 +38,8 @@ impl Peer for Model {
             task.claim_id = Some(claim);
             task.claimed_by = Some(agent.clone());
             task.claimed_at = Some(now);
+            task.expires_at = Some(now + Duration::from_secs(task.timeout_seconds.into()));
+            task.attempts += 1;
         }
         open
     }
@@ -48,6 +50,7 @@ impl Peer for Model {
             return false;
         }
         if task.status == TaskStatus::Claimed {
+            task.expires_at = None;
             task.status = TaskStatus::Completed;
             task.finished_at = Some(now);
         }
@@ -60,7 +63,7 @@ impl Peer for Model {
             let due = task.claimed_at.is_some_and(|at| at + Duration::from_secs(task.timeout_seconds.into()) <= now);
             if task.status == TaskStatus::Claimed && due {
                 task.status = TaskStatus::Open;
-                (task.claim_id, task.claimed_by, task.claimed_at) = (None, None, None);
+                (task.claim_id, task.claimed_by, task.claimed_at, task.expires_at) = (None, None, None, None);
                 reopened += 1;
             }
         }

@@ -1,6 +1,7 @@
 //! The store beside the original: its tables and its queries in SQL, run by SQLite.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, named_params};
 
@@ -11,8 +12,14 @@ use crate::{AgentId, ClaimId, Message, MessageId, Task, TaskId, TaskStatus, Thre
 
 const ORIGINAL: &str = include_str!("../original.sql");
 
-/// The second part is what the original does not keep: when a task was completed.
-struct Original(Connection, HashMap<TaskId, Timestamp>);
+/// The second part is what the original does not keep of a task.
+struct Original(Connection, HashMap<TaskId, NotKept>);
+
+#[derive(Clone, Copy, Default)]
+struct NotKept {
+    attempts: u32,
+    finished_at: Option<Timestamp>,
+}
 
 impl Original {
     fn new() -> Self {
@@ -99,7 +106,9 @@ impl Peer for Original {
         let claimed = named_params! {
             ":task_id": id.to_string(), ":agent_id": agent.as_str(), ":claim_id": claim.to_string(), ":now": text(now),
         };
-        self.0.execute(Self::query("claimTask"), claimed).unwrap() == 1
+        let claimed = self.0.execute(Self::query("claimTask"), claimed).unwrap() == 1;
+        self.1.entry(id).or_default().attempts += u32::from(claimed);
+        claimed
     }
 
     /// The one difference: where the original answers a repeated completion with `false`, the store says that the task
@@ -107,7 +116,7 @@ impl Peer for Original {
     fn complete_task(&mut self, id: TaskId, claim: ClaimId, now: Timestamp) -> bool {
         let completed = named_params! { ":task_id": id.to_string(), ":claim_id": claim.to_string() };
         if self.0.execute(Self::query("completeTask"), completed).unwrap() == 1 {
-            self.1.insert(id, now);
+            self.1.entry(id).or_default().finished_at = Some(now);
             return true;
         }
         let before = "SELECT 1 FROM tasks WHERE id = ?1 AND claim_id = ?2 AND status = 'completed'";
@@ -134,6 +143,10 @@ impl Peer for Original {
             let status = [TaskStatus::Open, TaskStatus::Claimed, TaskStatus::Completed]
                 .into_iter()
                 .find(|status| Some(status.as_str().to_owned()) == text("status").unwrap());
+            let claimed_at = text("claimed_at")?.map(|at| moment(&at));
+            let timeout_seconds: u32 = row.get("timeout_seconds")?;
+            let expires_at = claimed_at.map(|at| at + Duration::from_secs(timeout_seconds.into()));
+            let not_kept = self.1.get(&id).copied().unwrap_or_default();
             Ok(Task {
                 id,
                 thread_id: text("thread_id")?.unwrap().parse().unwrap(),
@@ -142,10 +155,18 @@ impl Peer for Original {
                 status: status.unwrap(),
                 claim_id: text("claim_id")?.map(|id| id.parse().unwrap()),
                 claimed_by: text("claimed_by")?.map(|id| id.parse().unwrap()),
-                claimed_at: text("claimed_at")?.map(|at| moment(&at)),
-                timeout_seconds: row.get("timeout_seconds")?,
+                claimed_at,
+                expires_at: expires_at.filter(|_| status == Some(TaskStatus::Claimed)),
+                timeout_seconds,
+                attempts: not_kept.attempts,
+                max_attempts: None,
+                backoff_seconds: 0,
+                priority: 0,
+                not_before: None,
+                key: None,
+                last_error: None,
                 created_at: moment(&text("created_at")?.unwrap()),
-                finished_at: self.1.get(&id).copied(),
+                finished_at: not_kept.finished_at,
             })
         };
         self.0.query_row(select, [id.to_string()], read).unwrap()

@@ -57,7 +57,8 @@ fn a_new_store_is_one_file_for_its_owner_alone() {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
     let history = store.schema_history().unwrap();
-    assert_eq!((history.len(), history[0].version, history[0].name.as_str()), (1, 1, "0001_initial"));
+    let versions: Vec<_> = history.iter().map(|migration| (migration.version, migration.name.as_str())).collect();
+    assert_eq!(versions, [(1, "0001_initial"), (2, "0002_life_of_a_task")]);
     store.verify().unwrap();
 }
 

@@ -1,14 +1,15 @@
 //! A file of every released schema, kept for ever: this version opens each and goes on with it.
 //!
 //! `KHALA_WRITE_FIXTURE=1 cargo test --test it fixtures` writes the fixture of the present schema if there is none.
+//! A fixture that is there is never written again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use khala::{AgentId, ClaimId, ManualClock, MessageFilter, NewMessage, NewTask, Result, Store, TaskStatus, Timestamp};
-
-const TOKEN_FILE: &str = "schema-1.token";
+use khala::{
+    AgentId, ManualClock, MessageFilter, NewMessage, NewTask, Result, Store, TaskFilter, ThreadStatus, Timestamp,
+};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
@@ -18,8 +19,30 @@ fn clock() -> ManualClock {
     ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000))
 }
 
-/// Rows of every kind, in every state. What is checked below must be found in it.
-fn write_schema_1(path: &Path) -> Result<String> {
+/// Rows of every kind, in every state, as `write_fixture` of this schema made them.
+struct Fixture {
+    store: Store,
+    clock: ManualClock,
+    _folder: tempfile::TempDir,
+}
+
+/// A copy of the fixture of this schema, opened by this version.
+fn open_copy(schema: u32) -> Fixture {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("copy.khala");
+    fs::copy(fixture(&format!("schema-{schema}.khala")), &path).unwrap();
+    let clock = clock();
+    let store = Store::builder().clock(clock.clone()).open(&path).unwrap();
+    store.verify().unwrap();
+    Fixture { store, clock, _folder: folder }
+}
+
+fn token(schema: u32) -> String {
+    fs::read_to_string(fixture(&format!("schema-{schema}.token"))).unwrap().trim().to_owned()
+}
+
+/// Writes the fixture of the present schema: what schema 1 had, in the same order, and what came after.
+fn write_fixture(path: &Path) -> Result<String> {
     let clock = clock();
     let store = Store::builder().clock(clock.clone()).open(path)?;
     let ada = AgentId::new("ada")?;
@@ -36,35 +59,39 @@ fn write_schema_1(path: &Path) -> Result<String> {
     store.create_task(thread, NewTask::new("writer\0", "open for another role"))?;
     let claimed = store.create_task(thread, task("claimed"))?;
     store.claim_task(claimed.id, &ada)?;
-    let completed = store.create_task(thread, task("completed"))?;
-    let claim = store.claim_task(completed.id, &ada)?.map(|claim| claim.id);
-    assert!(store.complete_task(completed.id, claim.unwrap_or_else(|| unreachable!("nobody else claims it")))?);
+    let claim = |new: NewTask| -> Result<_> {
+        let task = store.create_task(thread, new)?.id;
+        let claim = store.claim_task(task, &ada)?;
+        Ok((task, claim.map(|claim| claim.id).unwrap_or_else(|| unreachable!("nobody else claims it"))))
+    };
+    let (completed, under) = claim(task("completed"))?;
+    assert!(store.complete_task(completed, under)?);
+    let (failed, under) = claim(task("failed").max_attempts(1).key("failed"))?;
+    assert!(store.fail_task(failed, under, "on purpose")?);
+    let (resting, under) = claim(task("resting").backoff_seconds(600))?;
+    assert!(store.fail_task(resting, under, "on purpose")?);
+    let cancelled = store.create_task(thread, task("cancelled").priority(-7))?;
+    assert!(store.cancel_task(cancelled.id)?);
+    for status in [ThreadStatus::Completed, ThreadStatus::Failed, ThreadStatus::Cancelled] {
+        let finished = store.create_thread("finished", status.as_str())?;
+        store.finish_thread(finished.id, status, Some("the result"))?;
+    }
     store.verify()?;
     Ok(token.expose().into())
 }
 
-#[test]
-fn a_file_of_schema_1_opens_and_goes_on() {
-    let file = fixture("schema-1.khala");
-    if std::env::var_os("KHALA_WRITE_FIXTURE").is_some() && !file.exists() {
-        fs::create_dir_all(file.parent().unwrap()).unwrap();
-        fs::write(fixture(TOKEN_FILE), write_schema_1(&file).unwrap()).unwrap();
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("copy.khala");
-    fs::copy(&file, &path).unwrap();
-    let clock = clock();
-    let store = Store::builder().clock(clock.clone()).open(&path).unwrap();
-    store.verify().unwrap();
-    assert_eq!(store.schema_history().unwrap()[0].name, "0001_initial");
+/// What both schemas have, and that it goes on.
+fn opens_and_goes_on(schema: u32) {
+    let Fixture { store, clock, _folder } = open_copy(schema);
+    let history = store.schema_history().unwrap();
+    let names: Vec<_> = history.iter().map(|migration| migration.name.as_str()).collect();
+    assert_eq!(names, ["0001_initial", "0002_life_of_a_task"]);
 
-    let ada = store.authenticate(fs::read_to_string(fixture(TOKEN_FILE)).unwrap().trim()).unwrap().unwrap().id;
+    let ada = store.authenticate(&token(schema)).unwrap().unwrap().id;
     assert_eq!(ada.as_str(), "ada");
     let open = store.open_tasks(10).unwrap();
-    assert_eq!(
-        open.iter().map(|task| task.instruction.as_str()).collect::<Vec<_>>(),
-        ["open", "open for another role"]
-    );
+    let instructions: Vec<_> = open.iter().map(|task| task.instruction.as_str()).collect();
+    assert_eq!(instructions, ["open", "open for another role"]);
     let thread = store.thread(open[0].thread_id).unwrap().unwrap();
     assert_eq!((thread.workflow.as_str(), thread.initiator.as_str()), ("review", "ada"));
     let messages = store.thread_messages(thread.id, &MessageFilter::new()).unwrap();
@@ -72,16 +99,47 @@ fn a_file_of_schema_1_opens_and_goes_on() {
     assert_eq!(contents, ["step 0", "step 1", "step 1", "large "]);
     assert_eq!((messages[0].agent_id.as_ref(), messages[3].meta.as_deref()), (Some(&ada), Some("{}")));
 
-    // It goes on: the claim from then times out now, ids and times go on rising.
+    // The claim from then times out now, ids and times go on rising.
     clock.advance(Duration::from_secs(3_600));
     assert_eq!(store.expire_timed_out_tasks().unwrap(), 1);
     let open = store.open_tasks(10).unwrap();
     let reopened = open.iter().find(|task| task.instruction == "claimed").unwrap();
-    let claim: ClaimId = store.claim_task(reopened.id, &ada).unwrap().unwrap().id;
-    assert!(store.complete_task(reopened.id, claim).unwrap());
-    assert_eq!(store.task(reopened.id).unwrap().unwrap().status, TaskStatus::Completed);
+    assert_eq!((reopened.attempts, reopened.max_attempts, reopened.priority), (1, None, 0));
+    let claim = store.claim_task(reopened.id, &ada).unwrap().unwrap();
+    assert_eq!(claim.task.attempts, 2);
+    assert!(store.complete_task(reopened.id, claim.id).unwrap());
     let message = store.append_message(thread.id, NewMessage::new("user", "new")).unwrap();
     assert_eq!(message.id.as_u64(), 5);
     assert!(message.created_at > messages[3].created_at);
+    let next = store.claim_next(&ada, &TaskFilter::new()).unwrap().unwrap();
+    assert_eq!(next.task.instruction, "open");
+    store.finish_thread(thread.id, ThreadStatus::Completed, Some("done")).unwrap();
     store.verify().unwrap();
+    assert!(store.delete_thread(thread.id).unwrap());
+    store.verify().unwrap();
+}
+
+#[test]
+fn a_file_of_schema_1_is_upgraded_and_goes_on() {
+    opens_and_goes_on(1);
+}
+
+#[test]
+fn a_file_of_schema_2_opens_and_goes_on() {
+    let file = fixture("schema-2.khala");
+    if std::env::var_os("KHALA_WRITE_FIXTURE").is_some() && !file.exists() {
+        fs::write(fixture("schema-2.token"), write_fixture(&file).unwrap()).unwrap();
+    }
+    opens_and_goes_on(2);
+}
+
+#[test]
+fn an_upgraded_file_is_upgraded_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("copy.khala");
+    fs::copy(fixture("schema-1.khala"), &path).unwrap();
+    let first = Store::open(&path).unwrap().schema_history().unwrap();
+    let second = Store::open(&path).unwrap().schema_history().unwrap();
+    assert_eq!((first.len(), &first), (2, &second));
+    assert!(first[1].applied_at >= first[0].applied_at);
 }

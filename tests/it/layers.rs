@@ -132,7 +132,7 @@ fn imports_point_one_way_and_only_db_names_the_engine() {
 fn the_table_layer_is_the_only_writer() {
     for (file, source) in sources() {
         let writes = code(&source).any(|line| line.contains("insert_raw(") || line.contains("remove_raw("));
-        let may = ["db/table.rs", "db/counters.rs"].contains(&file.as_str());
+        let may = ["db/table.rs", "db/counters.rs"].contains(&file.as_str()) || file.starts_with("db/migrate/");
         assert!(!writes || may, "{file} writes to a table behind the record layer");
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use khala::{
     AgentId, Claim, ClaimId, Clock, Error, ManualClock, Message, MessageFilter, MessageId, NewMessage, NewTask, Store,
-    Task, TaskId, TaskStatus, Thread, ThreadId, ThreadStatus, Timestamp,
+    Task, TaskFilter, TaskId, TaskStatus, Thread, ThreadId, ThreadStatus, Timestamp,
 };
 
 /// A store in memory with a thread in it, and the clock it follows.
@@ -237,7 +237,9 @@ fn a_claim_expires_when_its_time_is_up_and_not_before() {
     assert_eq!(scene.store.expire_timed_out_tasks().unwrap(), 0);
     scene.clock.advance(Duration::from_micros(1));
     assert_eq!(scene.store.expire_timed_out_tasks().unwrap(), 1);
-    assert_eq!(scene.now_is(task.id), task, "open again, without claim, holder and claim time");
+    let mut reopened = task.clone();
+    reopened.attempts = 1;
+    assert_eq!(scene.now_is(task.id), reopened, "open again, without claim, holder and claim time");
     assert_eq!(scene.store.expire_timed_out_tasks().unwrap(), 0);
     scene.end();
 }
@@ -390,6 +392,333 @@ fn time_does_not_go_back_across_a_reopening() {
     assert_eq!(second.created_at, first.created_at);
     assert!(second.id > first.id);
     store.verify().unwrap();
+}
+
+#[test]
+fn the_next_task_is_the_oldest_of_the_highest_priority() {
+    let scene = scene();
+    let create = |priority: i16| {
+        scene.pass(1);
+        scene.store.create_task(scene.thread, NewTask::new("writer", "").priority(priority)).unwrap().id
+    };
+    let (low, first, second, urgent) = (create(i16::MIN), create(0), create(0), create(i16::MAX));
+    let next = || scene.store.claim_next(&scene.ada, &TaskFilter::new()).unwrap().map(|claim| claim.task.id);
+    assert_eq!([next(), next(), next(), next(), next()], [Some(urgent), Some(first), Some(second), Some(low), None]);
+    scene.end();
+}
+
+#[test]
+fn the_next_task_is_of_the_role_and_thread_asked_for() {
+    let scene = scene();
+    let other = scene.store.create_thread("review", "bob").unwrap().id;
+    let writer = scene.task("writer", 60);
+    let reviewer = scene.task("reviewer", 60);
+    let elsewhere = scene.store.create_task(other, NewTask::new("writer", "").priority(9)).unwrap();
+    let next = |filter: TaskFilter| scene.store.claim_next(&scene.ada, &filter).unwrap().map(|claim| claim.task.id);
+    assert_eq!(next(TaskFilter::new().role("nobody")), None);
+    assert_eq!(next(TaskFilter::new().role("reviewer")), Some(reviewer.id));
+    assert_eq!(next(TaskFilter::new().thread(scene.thread).role("reviewer")), None);
+    assert_eq!(next(TaskFilter::new().thread(scene.thread)), Some(writer.id));
+    assert_eq!(next(TaskFilter::new()), Some(elsewhere.id));
+    scene.end();
+}
+
+#[test]
+fn the_next_task_may_be_one_whose_claim_has_just_timed_out() {
+    let scene = scene();
+    let task = scene.task("writer", 10);
+    let stale = scene.claim(&task, &scene.ada);
+    let next = || scene.store.claim_next(&scene.bob, &TaskFilter::new()).unwrap();
+    assert_eq!(next(), None);
+    scene.pass(10);
+    let claim = next().unwrap();
+    assert_eq!((claim.task.id, claim.task.attempts), (task.id, 2));
+    assert!(!scene.store.complete_task(task.id, stale.id).unwrap());
+    scene.end();
+}
+
+#[test]
+fn a_renewed_claim_lasts_its_full_time_from_now_and_is_never_shortened() {
+    let scene = scene();
+    let task = scene.task("writer", 60);
+    let claim = scene.claim(&task, &scene.ada);
+    scene.pass(50);
+    assert!(scene.store.renew_claim(task.id, claim.id).unwrap());
+    assert_eq!(scene.now_is(task.id).expires_at, Some(scene.clock.now() + Duration::from_secs(60)));
+    scene.clock.set(Timestamp::from_micros(0));
+    assert!(scene.store.renew_claim(task.id, claim.id).unwrap(), "the clock's step is absorbed");
+    scene.pass(59);
+    assert_eq!(scene.store.expire_timed_out_tasks().unwrap(), 0);
+    scene.pass(1);
+    assert!(scene.store.renew_claim(task.id, claim.id).unwrap(), "late, and nobody has taken it away");
+    scene.pass(60);
+    assert_eq!(scene.store.expire_timed_out_tasks().unwrap(), 1);
+    assert!(!scene.store.renew_claim(task.id, claim.id).unwrap());
+    scene.end();
+}
+
+#[test]
+fn a_released_task_is_open_in_its_old_place_and_its_attempt_is_not_counted() {
+    let scene = scene();
+    let first = scene.store.create_task(scene.thread, NewTask::new("writer", "").max_attempts(1)).unwrap();
+    scene.pass(1);
+    let second = scene.task("writer", 60);
+    for _ in 0..3 {
+        let claim = scene.claim(&first, &scene.ada);
+        assert_eq!(claim.task.attempts, 1);
+        assert!(scene.store.release_task(first.id, claim.id).unwrap());
+        assert!(!scene.store.release_task(first.id, claim.id).unwrap());
+        assert_eq!(scene.now_is(first.id), first);
+    }
+    assert_eq!(scene.open(), [first.id, second.id]);
+    scene.end();
+}
+
+#[test]
+fn a_failed_attempt_rests_twice_as_long_each_time_and_at_most_a_day() {
+    let scene = scene();
+    let task = NewTask::new("writer", "").backoff_seconds(30_000);
+    let task = scene.store.create_task(scene.thread, task).unwrap();
+    for rest in [30_000, 60_000, 86_400, 86_400] {
+        let claim = scene.claim(&task, &scene.ada);
+        assert!(scene.store.fail_task(task.id, claim.id, "out of tokens").unwrap());
+        let failed = scene.now_is(task.id);
+        assert_eq!((failed.status, failed.last_error.as_deref()), (TaskStatus::Scheduled, Some("out of tokens")));
+        assert_eq!(failed.not_before, Some(scene.clock.now() + Duration::from_secs(rest)));
+        scene.pass(rest - 1);
+        assert_eq!(scene.store.claim_task(task.id, &scene.bob).unwrap(), None, "its time has not come");
+        assert_eq!(scene.store.claim_next(&scene.bob, &TaskFilter::new()).unwrap(), None);
+        scene.pass(1);
+    }
+    assert_eq!(scene.store.claim_next(&scene.bob, &TaskFilter::new()).unwrap().unwrap().task.attempts, 5);
+    scene.end();
+}
+
+#[test]
+fn a_task_whose_attempts_are_spent_is_failed_for_good() {
+    let scene = scene();
+    let new = || NewTask::new("writer", "").max_attempts(2).timeout_seconds(10);
+    let (by_holder, by_time) =
+        (scene.store.create_task(scene.thread, new()).unwrap(), scene.store.create_task(scene.thread, new()).unwrap());
+    for _ in 0..2 {
+        let claim = scene.claim(&by_holder, &scene.ada);
+        assert!(scene.store.fail_task(by_holder.id, claim.id, "no").unwrap());
+        scene.claim(&by_time, &scene.ada);
+        scene.pass(10);
+        assert_eq!(scene.store.expire_timed_out_tasks().unwrap(), 1, "a crash counts as an attempt");
+    }
+    for (task, reason) in [(by_holder, "no"), (by_time, "the claim timed out")] {
+        let failed = scene.now_is(task.id);
+        assert_eq!((failed.status, failed.last_error.as_deref()), (TaskStatus::Failed, Some(reason)));
+        assert!(failed.finished_at.is_some());
+        assert_eq!(scene.store.claim_task(task.id, &scene.bob).unwrap(), None);
+        assert!(!scene.store.cancel_task(task.id).unwrap(), "for good");
+    }
+    scene.end();
+}
+
+#[test]
+fn a_scheduled_task_waits_for_its_time() {
+    let scene = scene();
+    let at = scene.clock.now() + Duration::from_secs(100);
+    let task = scene.store.create_task(scene.thread, NewTask::new("writer", "").not_before(at)).unwrap();
+    assert_eq!((task.status, task.not_before), (TaskStatus::Scheduled, Some(at)));
+    scene.clock.advance(Duration::from_micros(99_999_999));
+    assert_eq!(scene.store.claim_task(task.id, &scene.ada).unwrap(), None);
+    assert_eq!((scene.store.expire_timed_out_tasks().unwrap(), scene.open()), (0, vec![]));
+    scene.clock.advance(Duration::from_micros(1));
+    assert_eq!(scene.store.expire_timed_out_tasks().unwrap(), 0, "opened, and not counted as expired");
+    assert_eq!(scene.open(), [task.id]);
+    let past = scene.store.create_task(scene.thread, NewTask::new("writer", "").not_before(at)).unwrap();
+    assert_eq!(past.status, TaskStatus::Open, "a time that has come already");
+    scene.end();
+}
+
+#[test]
+fn a_cancelled_task_is_gone_for_its_holder_and_for_everybody() {
+    let scene = scene();
+    let (open, held) = (scene.task("writer", 60), scene.task("writer", 60));
+    let claim = scene.claim(&held, &scene.ada);
+    for task in [&open, &held] {
+        assert!(scene.store.cancel_task(task.id).unwrap());
+        assert!(scene.store.cancel_task(task.id).unwrap(), "the same call again says the same");
+        assert_eq!(scene.now_is(task.id).status, TaskStatus::Cancelled);
+        assert_eq!(scene.store.claim_task(task.id, &scene.bob).unwrap(), None);
+    }
+    assert!(!scene.store.renew_claim(held.id, claim.id).unwrap());
+    assert!(!scene.store.complete_task(held.id, claim.id).unwrap());
+    assert!(!scene.store.fail_task(held.id, claim.id, "late").unwrap());
+    scene.pass(600);
+    assert_eq!(scene.store.expire_timed_out_tasks().unwrap(), 0);
+    let done = scene.task("writer", 60);
+    let claim = scene.claim(&done, &scene.ada);
+    scene.store.complete_task(done.id, claim.id).unwrap();
+    assert!(!scene.store.cancel_task(done.id).unwrap(), "done is done");
+    scene.end();
+}
+
+#[test]
+fn the_same_key_gives_back_the_same_task() {
+    let scene = scene();
+    let new = |instruction: &str| NewTask::new("writer", instruction).key("chapter-1");
+    let task = scene.store.create_task(scene.thread, new("Write.")).unwrap();
+    let claim = scene.claim(&task, &scene.ada);
+    scene.store.complete_task(task.id, claim.id).unwrap();
+    let again = scene.store.create_task(scene.thread, new("Write.")).unwrap();
+    assert_eq!((again.id, again.status), (task.id, TaskStatus::Completed), "whatever has become of it");
+    let conflict = scene.store.create_task(scene.thread, new("Write more.")).unwrap_err();
+    assert!(matches!(&conflict, Error::KeyConflict { key, task: id } if key == "chapter-1" && *id == task.id));
+    assert!(conflict.is_conflict() && conflict.to_string().contains("chapter-1"), "{conflict}");
+    let elsewhere = scene.store.create_thread("review", "ada").unwrap().id;
+    assert_ne!(scene.store.create_task(elsewhere, new("Write.")).unwrap().id, task.id, "a key is a thread's own");
+    assert!(scene.store.create_task(scene.thread, NewTask::new("writer", "").key("")).is_err());
+    assert!(scene.store.create_task(scene.thread, NewTask::new("writer", "").max_attempts(0)).is_err());
+    scene.end();
+}
+
+#[test]
+fn a_message_under_a_claim_is_appended_only_while_the_claim_holds() {
+    let scene = scene();
+    let task = scene.task("writer", 10);
+    let claim = scene.claim(&task, &scene.ada);
+    let say = |content: &str| {
+        scene.store.append_message(scene.thread, NewMessage::new("writer", content).under(task.id, claim.id))
+    };
+    say("working").unwrap();
+    scene.pass(10);
+    say("late, and still its holder").unwrap();
+    scene.store.expire_timed_out_tasks().unwrap();
+    let lost = say("too late").unwrap_err();
+    assert!(matches!(lost, Error::ClaimLost(id) if id == task.id) && lost.is_conflict());
+    assert_eq!(scene.hear(&MessageFilter::new()), ["working", "late, and still its holder"]);
+    scene.end();
+}
+
+#[test]
+fn a_turn_under_its_claim_can_be_repeated_and_says_nothing_twice() {
+    let scene = scene();
+    let (thread, task) = (scene.thread, scene.task("writer", 60));
+    let claim = scene.claim(&task, &scene.ada);
+    let turn = || {
+        let (task, claim) = (task.id, claim.id);
+        scene.store.write(move |tx| {
+            tx.append_message(thread, &NewMessage::new("writer", "Done.").under(task, claim))?;
+            tx.complete_task(task, claim)
+        })
+    };
+    assert!(turn().unwrap());
+    assert!(matches!(turn(), Err(Error::ClaimLost(_))), "as after a commit whose outcome was unknown");
+    assert_eq!(scene.hear(&MessageFilter::new()), ["Done."]);
+    scene.end();
+}
+
+#[test]
+fn a_message_at_a_place_is_appended_only_if_nothing_came_in_between() {
+    let scene = scene();
+    let at = |expected: Option<MessageId>, step: u64| {
+        scene.store.append_message_at(scene.thread, NewMessage::new("user", "here").step(step), expected)
+    };
+    let first = at(None, 5).unwrap().id;
+    assert!(matches!(at(None, 0), Err(Error::ThreadMoved { newest: Some(newest) }) if newest == first));
+    let second = at(Some(first), 0).unwrap().id;
+    let moved = at(Some(first), 9).unwrap_err();
+    assert!(matches!(moved, Error::ThreadMoved { newest: Some(newest) } if newest == second), "whatever its step");
+    assert_eq!(moved.to_string(), "the thread has moved on: its newest message is 2");
+    scene
+        .store
+        .append_message(scene.store.create_thread("review", "bob").unwrap().id, NewMessage::new("user", ""))
+        .unwrap();
+    at(Some(second), 1).unwrap();
+    scene.end();
+}
+
+#[test]
+fn a_finished_thread_takes_nothing_more_and_its_tasks_are_cancelled() {
+    let scene = scene();
+    let (open, held, done) = (scene.task("writer", 60), scene.task("writer", 60), scene.task("writer", 60));
+    let (claim, finished) = (scene.claim(&held, &scene.ada), scene.claim(&done, &scene.ada));
+    scene.store.complete_task(done.id, finished.id).unwrap();
+    scene.pass(5);
+    let thread = scene.store.finish_thread(scene.thread, ThreadStatus::Completed, Some("All good.")).unwrap();
+    assert_eq!((thread.status, thread.result.as_deref()), (ThreadStatus::Completed, Some("All good.")));
+    assert_eq!(thread.updated_at, scene.clock.now());
+    assert_eq!(scene.now_is(open.id).status, TaskStatus::Cancelled);
+    assert_eq!(scene.now_is(held.id).status, TaskStatus::Cancelled);
+    assert_eq!(scene.now_is(done.id).status, TaskStatus::Completed);
+    assert!(!scene.store.complete_task(held.id, claim.id).unwrap());
+    let refused = [
+        scene.store.append_message(scene.thread, NewMessage::new("user", "")).map(drop),
+        scene.store.append_message_at(scene.thread, NewMessage::new("user", ""), None).map(drop),
+        scene.store.create_task(scene.thread, NewTask::new("writer", "")).map(drop),
+        scene.store.finish_thread(scene.thread, ThreadStatus::Failed, None).map(drop),
+    ];
+    for refusal in refused {
+        assert!(matches!(refusal, Err(Error::ThreadFinished(id)) if id == scene.thread));
+    }
+    scene.pass(5);
+    let again = scene.store.finish_thread(scene.thread, ThreadStatus::Completed, Some("All good.")).unwrap();
+    assert_eq!(again, thread, "ending it the same way again changes nothing");
+    assert!(scene.store.finish_thread(scene.thread, ThreadStatus::Active, None).is_err());
+    scene.end();
+}
+
+#[test]
+fn a_deleted_thread_is_gone_with_everything_in_it() {
+    let scene = scene();
+    let kept = scene.store.create_thread("review", "bob").unwrap().id;
+    scene.store.append_message(kept, NewMessage::new("user", "kept")).unwrap();
+    let task = scene.task("writer", 60);
+    let keyed = scene.store.create_task(scene.thread, NewTask::new("writer", "").key("k")).unwrap();
+    let claim = scene.claim(&task, &scene.ada);
+    scene.say("user", "gone", 0);
+    assert!(scene.store.delete_thread(scene.thread).unwrap());
+    assert!(!scene.store.delete_thread(scene.thread).unwrap());
+    assert_eq!(scene.store.thread(scene.thread).unwrap(), None);
+    assert_eq!((scene.store.task(task.id).unwrap(), scene.store.task(keyed.id).unwrap()), (None, None));
+    assert!(matches!(scene.store.complete_task(task.id, claim.id), Err(Error::TaskNotFound(_))));
+    assert!(matches!(scene.store.thread_messages(scene.thread, &MessageFilter::new()), Err(Error::ThreadNotFound(_))));
+    let next = scene.store.append_message(kept, NewMessage::new("user", "next")).unwrap();
+    assert_eq!(next.id, MessageId::from_u64(3), "no id is given out twice");
+    assert_eq!(scene.store.thread_messages(kept, &MessageFilter::new().after(MessageId::from_u64(1))).unwrap(), [next]);
+    scene.end();
+}
+
+#[test]
+fn only_threads_that_finished_before_are_pruned() {
+    let scene = scene();
+    let finish = |status| {
+        let id = scene.store.create_thread("review", "ada").unwrap().id;
+        scene.pass(10);
+        scene.store.finish_thread(id, status, None).unwrap().id
+    };
+    let old = [finish(ThreadStatus::Failed), finish(ThreadStatus::Completed), finish(ThreadStatus::Cancelled)];
+    scene.pass(1);
+    let before = scene.clock.now();
+    let young = scene.store.create_thread("review", "ada").unwrap().id;
+    scene.store.finish_thread(young, ThreadStatus::Completed, None).unwrap();
+    assert_eq!(scene.store.prune(before).unwrap(), 3);
+    assert!(old.iter().all(|id| scene.store.thread(*id).unwrap().is_none()));
+    assert!(scene.store.thread(young).unwrap().is_some(), "it finished at that moment, not before");
+    assert!(scene.store.thread(scene.thread).unwrap().is_some(), "it is not finished");
+    assert_eq!(scene.store.prune(before).unwrap(), 0);
+    scene.end();
+}
+
+#[test]
+fn a_rotated_token_replaces_the_old_one_and_a_removed_agent_has_none() {
+    let scene = scene();
+    assert!(matches!(scene.store.rotate_token(&scene.ada), Err(Error::AgentNotFound(id)) if id == scene.ada));
+    let old = scene.store.register_agent(&scene.ada).unwrap();
+    let registered = scene.store.agent(&scene.ada).unwrap();
+    scene.pass(5);
+    let new = scene.store.rotate_token(&scene.ada).unwrap();
+    assert_eq!(scene.store.authenticate(old.expose()).unwrap(), None);
+    assert_eq!(scene.store.authenticate(new.expose()).unwrap(), registered, "the same agent, registered when it was");
+    assert!(scene.store.remove_agent(&scene.ada).unwrap());
+    assert!(!scene.store.remove_agent(&scene.ada).unwrap());
+    assert_eq!(scene.store.authenticate(new.expose()).unwrap(), None);
+    scene.store.register_agent(&scene.ada).unwrap();
+    scene.end();
 }
 
 #[test]

@@ -1,0 +1,169 @@
+//! Who is next, and what is open.
+//!
+//! Open tasks stand in `tasks_by_status` under (role, priority, `created_at`, task id): a queue for each role and priority.
+//! One look at the head of a queue is one look at its oldest task, however long it is.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::ops::Bound;
+
+use super::row::{BY_STATUS, BY_THREAD, order_of};
+use super::{Task, TaskStatus};
+use crate::db::Row;
+use crate::db::key::{KeyRange, after_prefix, key, last_part, prefix, text_end};
+use crate::error::{Error, Result};
+use crate::id::{TaskId, ThreadId};
+use crate::tx::ReadTx;
+
+/// Which tasks. All of them, unless something is set; what is set combines.
+///
+/// ```
+/// use khala::TaskFilter;
+///
+/// let for_reviewers = TaskFilter::new().role("reviewer");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TaskFilter {
+    role: Option<String>,
+    thread: Option<ThreadId>,
+}
+
+impl TaskFilter {
+    /// All tasks.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only those for this role.
+    #[must_use]
+    pub fn role(mut self, role: impl Into<String>) -> Self {
+        self.role = Some(role.into());
+        self
+    }
+
+    /// Only those of this thread.
+    #[must_use]
+    pub fn thread(mut self, thread: ThreadId) -> Self {
+        self.thread = Some(thread);
+        self
+    }
+}
+
+/// The place of an open task among those of all roles: (priority, `created_at`, task id).
+type Place = [u8; 26];
+
+/// The same without the priority.
+type Age = [u8; 24];
+
+impl ReadTx<'_> {
+    /// The open tasks of all roles and priorities, oldest first, at most `limit` of them. A scheduled task is open when
+    /// its time has come and somebody has claimed or swept since.
+    ///
+    /// The cost grows with the number given back and with the number of roles, and priorities within them, that have
+    /// open tasks.
+    ///
+    /// # Errors
+    ///
+    /// Only what reading can meet: [`Error::Io`], [`Error::Corrupt`], [`Error::Poisoned`].
+    pub fn open_tasks(&self, limit: usize) -> Result<Vec<Task>> {
+        let mut queues = Vec::new();
+        for queue in self.open_queues(std::mem::size_of::<u16>())? {
+            queues.push(self.tables().keys(&BY_STATUS.table, &queue)?);
+        }
+        // The heads of the queues, the oldest on top, and which queue each of them heads.
+        let mut heads = BinaryHeap::new();
+        for (number, queue) in queues.iter_mut().enumerate() {
+            heads.extend(next_age(queue)?.map(|age| Reverse((age, number))));
+        }
+        let mut oldest = Vec::new();
+        while oldest.len() < limit
+            && let Some(Reverse((age, number))) = heads.pop()
+        {
+            oldest.push(self.indexed_task(&BY_STATUS, Task::id_of_key(&age)?)?);
+            if let Some(queue) = queues.get_mut(number) {
+                heads.extend(next_age(queue)?.map(|age| Reverse((age, number))));
+            }
+        }
+        Ok(oldest)
+    }
+
+    /// The open task whose turn it is.
+    pub(super) fn next_open_task(&self, filter: &TaskFilter) -> Result<Option<Task>> {
+        let next = match (filter.thread, &filter.role) {
+            (Some(thread), role) => self.next_of_thread(thread, role.as_deref())?,
+            (None, Some(role)) => self.head(&prefix((TaskStatus::Open.code(), role.as_str())))?,
+            (None, None) => {
+                let mut first = None;
+                for queue in self.open_queues(0)? {
+                    first = first.into_iter().chain(self.head(&queue)?).min();
+                }
+                first
+            }
+        };
+        next.map(|place| self.indexed_task(&BY_STATUS, Task::id_of_key(&place)?)).transpose()
+    }
+
+    fn head(&self, queue: &KeyRange) -> Result<Option<Place>> {
+        let first = self.tables().keys(&BY_STATUS.table, queue)?.next();
+        first.map(|key| last_part(BY_STATUS.table.name, &key?)).transpose()
+    }
+
+    /// The first place among a thread's open tasks, in a walk through all of its tasks.
+    fn next_of_thread(&self, thread: ThreadId, role: Option<&str>) -> Result<Option<Place>> {
+        let mut first: Option<Place> = None;
+        for key_of_task in self.tables().keys(&BY_THREAD.table, &prefix(thread))? {
+            let id = Task::id_of_key(&key_of_task?)?;
+            let place = self.tables().get_with::<Task, _>(&id, |stored| {
+                let is_next = stored.is_open() && role.is_none_or(|role| role == stored.role());
+                is_next.then(|| key((order_of(stored.priority()), stored.created_at(), id)))
+            })?;
+            let place =
+                place.ok_or_else(|| Error::corrupt(BY_THREAD.table.name, format!("task {id} does not exist")))?;
+            let place = place.map(|place| last_part(BY_THREAD.table.name, &place)).transpose()?;
+            first = first.into_iter().chain(place).min();
+        }
+        Ok(first)
+    }
+
+    /// The key ranges of the open tasks that share a role and the `further` bytes behind it.
+    fn open_queues(&self, further: usize) -> Result<Vec<KeyRange>> {
+        let (mut from, to) = prefix(TaskStatus::Open.code());
+        let mut queues = Vec::new();
+        loop {
+            let first = self.tables().keys(&BY_STATUS.table, &(from, to.clone()))?.next();
+            let Some(first) = first.transpose()? else { return Ok(queues) };
+            // The status, the role up to its end, and what else makes a queue.
+            let end = first.get(1..).and_then(text_end).map(|end| 1 + end + further);
+            let queue = end.and_then(|end| first.get(..end));
+            let queue = queue.ok_or_else(|| Error::corrupt(BY_STATUS.table.name, "a key has no role"))?;
+            let behind = after_prefix(queue);
+            queues.push((Bound::Included(queue.to_vec()), behind.clone()));
+            from = match behind {
+                Bound::Excluded(behind) => Bound::Included(behind),
+                other => other,
+            };
+        }
+    }
+
+    /// The unfinished tasks of a thread.
+    pub(crate) fn unfinished_tasks(&self, thread: ThreadId) -> Result<Vec<TaskId>> {
+        let mut unfinished = Vec::new();
+        for id in self.task_ids(thread)? {
+            if !self.indexed_task(&BY_THREAD, id)?.status.is_finished() {
+                unfinished.push(id);
+            }
+        }
+        Ok(unfinished)
+    }
+
+    /// The tasks of a thread, oldest first.
+    pub(crate) fn task_ids(&self, thread: ThreadId) -> Result<Vec<TaskId>> {
+        self.tables().keys(&BY_THREAD.table, &prefix(thread))?.map(|key| Task::id_of_key(&key?)).collect()
+    }
+}
+
+/// The age of the next open task of a queue.
+fn next_age(queue: &mut impl Iterator<Item = Result<Vec<u8>>>) -> Result<Option<Age>> {
+    queue.next().map(|key| last_part(BY_STATUS.table.name, &key?)).transpose()
+}
