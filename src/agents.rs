@@ -33,7 +33,8 @@ pub struct Agent {
 
 /// What an agent shows to be let in: `khala_` and 32 random bytes from the operating system in hexadecimal.
 ///
-/// It is shown once, by [`WriteTx::register_agent`] or [`WriteTx::rotate_token`]; the store keeps its SHA-256 alone. `Debug` does not print it.
+/// It is shown once, by [`WriteTx::register_agent`] or [`WriteTx::rotate_token`]; the store keeps its SHA-256 alone.
+/// `Debug` does not print it.
 #[derive(Clone)]
 pub struct Token(String);
 

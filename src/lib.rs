@@ -104,9 +104,11 @@ mod messages;
 mod nested;
 mod planted;
 mod store;
+mod sync;
 mod tasks;
 mod threads;
 mod tx;
+mod waiters;
 
 pub use agents::{Agent, Token};
 pub use builder::Builder;

@@ -21,6 +21,8 @@ pub(crate) enum Bug {
     SurplusBytesAccepted,
     /// A batch answers its callers before its commit.
     AnswerBeforeCommit,
+    /// Who was woken for a task and leaves without it does not pass the wake-up on.
+    WakeUpLost,
     /// Stored time follows the clock backwards.
     TimeFollowsClock,
 }

@@ -4,6 +4,7 @@
 //! transaction, and in `store/shortcuts.rs` a shortcut for each single operation.
 
 mod shortcuts;
+mod waiting;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use crate::nested::{self, Access, StoreKey};
 use crate::tasks::Task;
 use crate::threads::Thread;
 use crate::tx::{self, ReadTx, WriteTx};
+use crate::waiters::Waiters;
 
 /// A coordination store in one file.
 ///
@@ -34,6 +36,7 @@ pub struct Store {
 
 struct Inner {
     writer: Writer,
+    waiters: Waiters,
     key: StoreKey,
     path: PathBuf,
 }
@@ -48,7 +51,7 @@ impl Store {
         static NEXT_KEY: AtomicU64 = AtomicU64::new(0);
         let writer = Writer::new(engine, clock, batch_max_operations)?;
         let key = NEXT_KEY.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { inner: Arc::new(Inner { writer, key, path: path.into() }) })
+        Ok(Self { inner: Arc::new(Inner { writer, waiters: Waiters::default(), key, path: path.into() }) })
     }
 
     /// Runs `f` on one consistent snapshot: the last durable commit, whatever is written meanwhile. Readers wait for
@@ -90,7 +93,13 @@ impl Store {
     {
         nested::check(self.inner.key, Access::Write)?;
         self.inner.writer.check()?;
-        tx::run(&self.inner.writer, self.inner.key, f)
+        let outcome = tx::run(&self.inner.writer, self.inner.key, f);
+        if self.inner.writer.failure().is_some() {
+            self.inner.waiters.wake_all();
+        }
+        let (answer, news) = outcome?;
+        self.inner.waiters.announce(news);
+        Ok(answer)
     }
 
     /// Why the store refuses further work with [`Error::Poisoned`](crate::Error::Poisoned), if it does.

@@ -292,7 +292,7 @@ impl WriteTx<'_> {
             created_at: now,
             finished_at: None,
         };
-        self.put(&task)?;
+        self.put_task(&task)?;
         Ok(task)
     }
 }

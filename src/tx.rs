@@ -2,6 +2,7 @@
 //!
 //! The operations themselves are in the nouns' files, one `impl` block each.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -43,6 +44,24 @@ pub struct WriteTx<'t> {
     read: ReadTx<'t>,
     counters: Counters,
     now: Timestamp,
+    news: News,
+}
+
+/// What those who wait for a task want to know of a transaction, once it is committed.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    /// The tasks it left open, oldest first.
+    pub(crate) opened: BTreeMap<TaskId, Opened>,
+    /// The earliest moment at which something it wrote will be due: a claim that times out, a scheduled task.
+    pub(crate) due: Option<Timestamp>,
+}
+
+/// A task that was opened, and what decides who can take it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Opened {
+    pub(crate) task: TaskId,
+    pub(crate) thread: ThreadId,
+    pub(crate) role: String,
 }
 
 impl<'t> WriteTx<'t> {
@@ -55,6 +74,21 @@ impl<'t> WriteTx<'t> {
     /// Stores a row, and its index entries with it.
     pub(crate) fn put<R: Row>(&mut self, row: &R) -> Result<()> {
         self.read.tables.put(row)
+    }
+
+    /// Tells those who wait, once this transaction is committed.
+    pub(crate) fn tell_opened(&mut self, opened: Opened) {
+        self.news.opened.insert(opened.task, opened);
+    }
+
+    /// Takes back what was told of a task that is not open after all.
+    pub(crate) fn tell_not_open(&mut self, task: TaskId) {
+        self.news.opened.remove(&task);
+    }
+
+    /// Tells those who wait when something will be due, once this transaction is committed.
+    pub(crate) fn tell_due(&mut self, moment: Timestamp) {
+        self.news.due = Some(self.news.due.map_or(moment, |due| due.min(moment)));
     }
 
     /// Removes a row, and its index entries with it. Whether there was one.
@@ -80,11 +114,11 @@ impl<'t> WriteTx<'t> {
 
     fn over(batch: Batch<'t>) -> Self {
         let Batch { tables, counters, now } = batch;
-        Self { read: ReadTx { tables }, counters, now }
+        Self { read: ReadTx { tables }, counters, now, news: News::default() }
     }
 
-    fn into_batch(self) -> Batch<'t> {
-        Batch { tables: self.read.tables, counters: self.counters, now: self.now }
+    fn into_batch(self) -> (Batch<'t>, News) {
+        (Batch { tables: self.read.tables, counters: self.counters, now: self.now }, self.news)
     }
 }
 
@@ -102,18 +136,21 @@ impl fmt::Debug for WriteTx<'_> {
     }
 }
 
-/// Runs a closure through the writer and gives back what it gave back, or lets its panic go on here.
-pub(crate) fn run<T, F>(writer: &Writer, store: StoreKey, f: F) -> Result<T>
+/// Runs a closure through the writer and gives back what it gave back, or lets its panic go on here. With it comes what
+/// the closure's transaction has to tell.
+pub(crate) fn run<T, F>(writer: &Writer, store: StoreKey, f: F) -> Result<(T, News)>
 where
     T: Send + 'static,
     F: FnMut(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
 {
-    let call = Arc::new(Call { store, state: Mutex::new(CallState { f, answer: None }) });
+    let call = Arc::new(Call { store, state: Mutex::new(CallState { f, answer: None, news: News::default() }) });
     let operation: Arc<dyn Operation> = call.clone();
     let outcome = writer.run(operation);
-    let answer = call.state.lock().unwrap_or_else(PoisonError::into_inner).answer.take();
+    let mut state = call.state.lock().unwrap_or_else(PoisonError::into_inner);
+    let (answer, news) = (state.answer.take(), std::mem::take(&mut state.news));
+    drop(state);
     match (outcome, answer) {
-        (Outcome::Committed, Some(Ok(answer))) => answer,
+        (Outcome::Committed, Some(Ok(answer))) => answer.map(|answer| (answer, news)),
         (Outcome::Committed, Some(Err(panic))) => std::panic::resume_unwind(panic),
         // A committed batch has run every operation in it.
         (Outcome::Unknown, _) | (Outcome::Committed, None) => Err(Error::CommitUnknown),
@@ -132,6 +169,7 @@ struct Call<T, F> {
 struct CallState<T, F> {
     f: F,
     answer: Option<thread::Result<Result<T>>>,
+    news: News,
 }
 
 impl<T, F> Operation for Call<T, F>
@@ -144,7 +182,7 @@ where
         let _inside = nested::enter(self.store, Access::Write);
         let mut tx = WriteTx::over(batch);
         let mut answer = catch_unwind(AssertUnwindSafe(|| (state.f)(&mut tx)));
-        let batch = tx.into_batch();
+        let (batch, news) = tx.into_batch();
         if let Some(failure) = batch.tables.failure()
             && matches!(answer, Ok(Ok(_)))
         {
@@ -152,6 +190,7 @@ where
         }
         let ran = if matches!(answer, Ok(Ok(_))) { Ran::Succeeded } else { Ran::Failed };
         state.answer = Some(answer);
+        state.news = news;
         (batch, ran)
     }
 }

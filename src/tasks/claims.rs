@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::id::{AgentId, ClaimId, TaskId, ThreadId};
 use crate::limits::{self, BACKOFF_MAX_SECONDS, EXPIRE_SLICE_TASKS};
 use crate::planted::{Bug, planted};
-use crate::tx::WriteTx;
+use crate::tx::{Opened, WriteTx};
 
 /// A task in hand: proof that one agent, and no other, may settle it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -149,7 +149,7 @@ impl WriteTx<'_> {
     fn claim(&mut self, mut task: Task, agent: &AgentId) -> Result<Claim> {
         let id = self.new_claim_id()?;
         task.claim(id, agent, self.now());
-        self.put(&task)?;
+        self.put_task(&task)?;
         Ok(Claim { id, task })
     }
 
@@ -167,7 +167,7 @@ impl WriteTx<'_> {
         let renewed = Some(self.now() + task.timeout());
         if task.expires_at < renewed {
             task.expires_at = renewed;
-            self.put(&task)?;
+            self.put_task(&task)?;
         }
         Ok(true)
     }
@@ -185,7 +185,7 @@ impl WriteTx<'_> {
         }
         task.attempts = task.attempts.saturating_sub(1);
         task.reopen();
-        self.put(&task)?;
+        self.put_task(&task)?;
         Ok(true)
     }
 
@@ -208,7 +208,7 @@ impl WriteTx<'_> {
             return Ok(task.status == TaskStatus::Completed && task.claim_id == Some(claim));
         }
         task.finish(TaskStatus::Completed, self.now());
-        self.put(&task)?;
+        self.put_task(&task)?;
         Ok(true)
     }
 
@@ -226,7 +226,7 @@ impl WriteTx<'_> {
             return Ok(task.status == TaskStatus::Failed && task.claim_id == Some(claim));
         }
         task.fail(reason, self.now());
-        self.put(&task)?;
+        self.put_task(&task)?;
         Ok(true)
     }
 
@@ -243,8 +243,21 @@ impl WriteTx<'_> {
         }
         task.lose_claim();
         task.finish(TaskStatus::Cancelled, self.now());
-        self.put(&task)?;
+        self.put_task(&task)?;
         Ok(true)
+    }
+
+    /// Stores a task, and tells those who wait for one what concerns them.
+    pub(super) fn put_task(&mut self, task: &Task) -> Result<()> {
+        if task.status == TaskStatus::Open {
+            self.tell_opened(Opened { task: task.id, thread: task.thread_id, role: task.role.clone() });
+        } else {
+            self.tell_not_open(task.id);
+        }
+        if matches!(task.status, TaskStatus::Claimed | TaskStatus::Scheduled) {
+            self.tell_due(task.at());
+        }
+        self.put(task)
     }
 
     /// Removes all tasks of a thread.
@@ -291,7 +304,7 @@ impl WriteTx<'_> {
         for &id in &ids {
             let mut task = self.indexed_task(&BY_STATUS, id)?;
             change(&mut task);
-            self.put(&task)?;
+            self.put_task(&task)?;
         }
         Ok(ids.len())
     }
@@ -301,7 +314,7 @@ impl WriteTx<'_> {
     pub(crate) fn reopen_for_test(&mut self, id: TaskId) -> Result<()> {
         let mut task = self.require_task(id)?;
         task.reopen();
-        self.put(&task)
+        self.put_task(&task)
     }
 }
 

@@ -9,11 +9,12 @@ use std::ops::Bound;
 
 use super::row::{BY_STATUS, BY_THREAD, order_of};
 use super::{Task, TaskStatus};
+use crate::clock::Timestamp;
 use crate::db::Row;
 use crate::db::key::{KeyRange, after_prefix, key, last_part, prefix, text_end};
 use crate::error::{Error, Result};
 use crate::id::{TaskId, ThreadId};
-use crate::tx::ReadTx;
+use crate::tx::{Opened, ReadTx};
 
 /// Which tasks. All of them, unless something is set; what is set combines.
 ///
@@ -47,6 +48,14 @@ impl TaskFilter {
     pub fn thread(mut self, thread: ThreadId) -> Self {
         self.thread = Some(thread);
         self
+    }
+}
+
+impl TaskFilter {
+    /// Whether a task that was opened is one of those it is about.
+    pub(crate) fn lets_through(&self, opened: &Opened) -> bool {
+        self.role.as_ref().is_none_or(|role| *role == opened.role)
+            && self.thread.is_none_or(|thread| thread == opened.thread)
     }
 }
 
@@ -102,6 +111,17 @@ impl ReadTx<'_> {
             }
         };
         next.map(|place| self.indexed_task(&BY_STATUS, Task::id_of_key(&place)?)).transpose()
+    }
+
+    /// The next moment at which a claim times out or a scheduled task's time comes.
+    pub(crate) fn next_due(&self) -> Result<Option<Timestamp>> {
+        let mut next: Option<Timestamp> = None;
+        for status in [TaskStatus::Claimed, TaskStatus::Scheduled] {
+            let Some(first) = self.tables().keys(&BY_STATUS.table, &prefix(status.code()))?.next() else { continue };
+            let due = self.indexed_task(&BY_STATUS, Task::id_of_key(&first?)?)?.at();
+            next = Some(next.map_or(due, |next| next.min(due)));
+        }
+        Ok(next)
     }
 
     fn head(&self, queue: &KeyRange) -> Result<Option<Place>> {

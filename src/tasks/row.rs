@@ -172,7 +172,7 @@ impl Task {
     }
 
     /// The moment that orders it among the tasks of its status.
-    fn at(&self) -> Timestamp {
+    pub(super) fn at(&self) -> Timestamp {
         let at = match self.status {
             TaskStatus::Open => None,
             TaskStatus::Scheduled => self.not_before,

@@ -62,7 +62,7 @@ fn write_fixture(path: &Path) -> Result<String> {
     let claim = |new: NewTask| -> Result<_> {
         let task = store.create_task(thread, new)?.id;
         let claim = store.claim_task(task, &ada)?;
-        Ok((task, claim.map(|claim| claim.id).unwrap_or_else(|| unreachable!("nobody else claims it"))))
+        Ok((task, claim.map_or_else(|| unreachable!("nobody else claims it"), |claim| claim.id)))
     };
     let (completed, under) = claim(task("completed"))?;
     assert!(store.complete_task(completed, under)?);

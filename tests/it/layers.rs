@@ -8,12 +8,13 @@ use std::path::Path;
 const LAYERS: &[&[&str]] = &[
     &["builder"],
     &["store"],
+    &["waiters"],
     &["agents", "threads", "messages", "tasks"],
     &["tx"],
     &["nested"],
     &["db"],
     &["clock", "id", "limits", "error"],
-    &["planted"],
+    &["planted", "sync"],
 ];
 
 /// The files of `db/`, likewise.

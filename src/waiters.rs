@@ -1,0 +1,343 @@
+//! Who waits for a task, and who is woken for which.
+//!
+//! ```text
+//!   join ──▶ try to claim ── got one ──▶ leave
+//!                │  ▲
+//!           none │  │ woken: a task was opened that it can take, or it keeps the time and something is due
+//!                ▼  │
+//!               wait ── its own time is up ──▶ leave
+//! ```
+//!
+//! - The line is in order of arrival. A task that was opened wakes the first in line that can take it and has not been
+//!   woken for another, and nobody else.
+//! - Whoever was woken for a task and leaves with another, or with none, passes the wake-up on.
+//! - One of them, the timekeeper, sleeps only until the next claim times out or the next scheduled task's time comes, and
+//!   then tries: its try sweeps, and what that opens wakes the others. It is not the first in line if there is another,
+//!   so that it seldom has to hand over.
+//! - Nobody polls. Who goes to sleep has tried since every task that it was not woken for was opened.
+//!
+//! The locks come from the parent module, so that a checker of schedules can put its own in their place.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use crate::clock::Timestamp;
+use crate::id::TaskId;
+use crate::planted::{Bug, planted};
+use crate::tasks::TaskFilter;
+use crate::tx::{News, Opened};
+
+/// The shortest sleep until something is due. A clock that stands still must not make the timekeeper spin.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
+
+/// Everybody who waits for a task of one store.
+#[derive(Debug, Default)]
+pub(crate) struct Waiters {
+    line: Mutex<Line>,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    /// In order of arrival.
+    waiting: BTreeMap<u64, Waiter>,
+    next_number: u64,
+    timekeeper: Option<u64>,
+    /// The moment the timekeeper sleeps for, if it knows of one.
+    next_due: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    filter: TaskFilter,
+    /// The task it was woken for since its last try began.
+    woken_for: Option<Opened>,
+    /// The task it had been woken for when its last try began.
+    trying_for: Option<Opened>,
+    /// Whether it is to try again for another reason.
+    nudged: bool,
+    bell: Arc<Condvar>,
+}
+
+/// Why a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Woken {
+    /// There may be something to claim.
+    TryAgain,
+    /// Its time is up.
+    TimeIsUp,
+}
+
+impl Waiters {
+    /// Takes a place at the end of the line. Who joins before the first try cannot miss what is opened meanwhile.
+    pub(crate) fn join(&self, filter: &TaskFilter) -> Place<'_> {
+        let mut line = self.lock();
+        let number = line.next_number;
+        line.next_number += 1;
+        let first = line.waiting.keys().next().copied();
+        if line.timekeeper.is_none() || line.timekeeper == first {
+            line.timekeeper = Some(number);
+        }
+        let waiter = Waiter {
+            filter: filter.clone(),
+            woken_for: None,
+            trying_for: None,
+            nudged: false,
+            bell: Arc::new(Condvar::new()),
+        };
+        line.waiting.insert(number, waiter);
+        Place { waiters: self, number, claimed: None }
+    }
+
+    /// Wakes whom a committed transaction concerns.
+    pub(crate) fn announce(&self, news: News) {
+        if news.opened.is_empty() && news.due.is_none() {
+            return;
+        }
+        let mut line = self.lock();
+        for task in news.opened.into_values() {
+            line.wake_for(task);
+        }
+        if let Some(due) = news.due {
+            line.expect_at(due);
+        }
+    }
+
+    /// Wakes everybody: from now on the store has nothing more to tell them.
+    pub(crate) fn wake_all(&self) {
+        self.lock().waiting.values_mut().for_each(Waiter::nudge);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Line {
+    fn wake_for(&mut self, task: Opened) {
+        let mut free = self.waiting.values_mut().filter(|waiter| waiter.woken_for.is_none());
+        if let Some(waiter) = free.find(|waiter| waiter.filter.lets_through(&task)) {
+            waiter.woken_for = Some(task);
+            waiter.bell.notify_one();
+        }
+    }
+
+    /// Something will be due at this moment, which concerns the timekeeper if it sleeps for longer.
+    fn expect_at(&mut self, due: Timestamp) {
+        if self.next_due.is_none_or(|known| due < known) {
+            self.next_due = Some(due);
+            self.nudge_timekeeper();
+        }
+    }
+
+    fn nudge_timekeeper(&mut self) {
+        if let Some(timekeeper) = self.timekeeper.and_then(|place| self.waiting.get_mut(&place)) {
+            timekeeper.nudge();
+        }
+    }
+}
+
+impl Waiter {
+    fn nudge(&mut self) {
+        self.nudged = true;
+        self.bell.notify_one();
+    }
+}
+
+/// A place in the line. When it is dropped, a wake-up that nobody has looked after is passed on.
+#[derive(Debug)]
+pub(crate) struct Place<'a> {
+    waiters: &'a Waiters,
+    number: u64,
+    claimed: Option<TaskId>,
+}
+
+impl Place<'_> {
+    /// Said before each try: what is opened, or will be due, from here on ends the wait after it.
+    pub(crate) fn begin_try(&self) {
+        let mut line = self.waiters.lock();
+        if line.timekeeper == Some(self.number) {
+            line.next_due = None;
+        }
+        if let Some(waiter) = line.waiting.get_mut(&self.number) {
+            waiter.nudged = false;
+            waiter.trying_for = waiter.woken_for.take();
+        }
+    }
+
+    /// Leaves with this task.
+    pub(crate) fn leave_with(mut self, task: TaskId) {
+        self.claimed = Some(task);
+    }
+
+    /// Waits after a try that found nothing, until there may be something or it is `give_up_at`. The try has seen that
+    /// something will be due at a moment, so long from now.
+    pub(crate) fn wait(&self, give_up_at: Option<Instant>, due: Option<(Timestamp, Duration)>) -> Woken {
+        let due_at = due.and_then(|(_, until)| Instant::now().checked_add(until.max(SHORTEST_SLEEP)));
+        let mut line = self.waiters.lock();
+        if let Some((moment, _)) = due
+            && line.timekeeper == Some(self.number)
+            && line.next_due.is_none_or(|known| moment < known)
+        {
+            line.next_due = Some(moment);
+        }
+        loop {
+            let keeps_time = line.timekeeper == Some(self.number);
+            let Some(waiter) = line.waiting.get_mut(&self.number) else { return Woken::TimeIsUp };
+            // The try has shown what became of it.
+            waiter.trying_for = None;
+            if waiter.nudged || waiter.woken_for.is_some() {
+                return Woken::TryAgain;
+            }
+            let bell = Arc::clone(&waiter.bell);
+            let due_at = due_at.filter(|_| keeps_time);
+            let Some(wake_at) = give_up_at.into_iter().chain(due_at).min() else {
+                line = bell.wait(line).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let now = Instant::now();
+            if give_up_at.is_some_and(|at| at <= now) {
+                return Woken::TimeIsUp;
+            }
+            if due_at.is_some_and(|at| at <= now) {
+                return Woken::TryAgain;
+            }
+            let sleep = wake_at.saturating_duration_since(now);
+            line = bell.wait_timeout(line, sleep).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut line = self.waiters.lock();
+        let left = line.waiting.remove(&self.number);
+        if line.timekeeper == Some(self.number) {
+            line.timekeeper = line.waiting.keys().next_back().copied();
+            line.next_due = None;
+            line.nudge_timekeeper();
+        }
+        let Some(left) = left else { return };
+        for task in [left.trying_for, left.woken_for].into_iter().flatten() {
+            if Some(task.task) != self.claimed && !planted(Bug::WakeUpLost) {
+                line.wake_for(task);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::ThreadId;
+
+    fn opened(number: u8, role: &str) -> Opened {
+        let id = [number; 16];
+        Opened { task: TaskId::from_bytes(id), thread: ThreadId::from_bytes(id), role: role.into() }
+    }
+
+    fn news(tasks: impl IntoIterator<Item = Opened>) -> News {
+        News { opened: tasks.into_iter().map(|opened| (opened.task, opened)).collect(), due: None }
+    }
+
+    fn woken(waiters: &Waiters) -> Vec<u64> {
+        let line = waiters.lock();
+        let woken = line.waiting.iter().filter(|(_, waiter)| waiter.nudged || waiter.woken_for.is_some());
+        woken.map(|(place, _)| *place).collect()
+    }
+
+    /// A place whose first try has found nothing.
+    fn settle(place: &Place<'_>, due: Option<(Timestamp, Duration)>) {
+        place.begin_try();
+        assert_eq!(place.wait(Some(Instant::now()), due), Woken::TimeIsUp);
+    }
+
+    #[test]
+    fn one_task_wakes_one_of_10_000_waiters_and_nobody_when_it_is_claimed() {
+        let waiters = Waiters::default();
+        let mut places: Vec<_> = (0..10_000).map(|_| waiters.join(&TaskFilter::new())).collect();
+        for place in &places {
+            settle(place, None);
+        }
+        waiters.announce(news([opened(1, "writer")]));
+        assert_eq!(woken(&waiters), [0], "the first in line");
+        let first = places.remove(0);
+        first.begin_try();
+        first.leave_with(TaskId::from_bytes([1; 16]));
+        assert!(woken(&waiters).is_empty());
+    }
+
+    #[test]
+    fn tasks_wake_in_order_of_arrival_who_can_take_them() {
+        let waiters = Waiters::default();
+        let [writer, reviewer] = ["writer", "reviewer"].map(|role| TaskFilter::new().role(role));
+        let filters = [&writer, &reviewer, &writer, &TaskFilter::new()];
+        let places: Vec<_> = filters.into_iter().map(|filter| waiters.join(filter)).collect();
+        for place in &places {
+            settle(place, None);
+        }
+        waiters.announce(news([opened(1, "reviewer")]));
+        assert_eq!(woken(&waiters), [1]);
+        waiters.announce(news([opened(2, "writer"), opened(3, "reviewer")]));
+        assert_eq!(woken(&waiters), [0, 1, 3], "the second review goes to who takes anything");
+        waiters.announce(news([opened(4, "painter")]));
+        assert_eq!(woken(&waiters), [0, 1, 3], "nobody is free for it");
+    }
+
+    #[test]
+    fn a_wake_up_that_was_not_looked_after_is_passed_on() {
+        let waiters = Waiters::default();
+        let places: Vec<_> = (0..3).map(|_| waiters.join(&TaskFilter::new())).collect();
+        for place in &places {
+            settle(place, None);
+        }
+        waiters.announce(news([opened(1, "writer")]));
+        let [first, second, third] = places.try_into().unwrap();
+        first.begin_try();
+        first.leave_with(TaskId::from_bytes([9; 16]));
+        assert_eq!(woken(&waiters), [1], "it left with another task");
+        drop(second);
+        assert_eq!(woken(&waiters), [2], "it left with none");
+        third.begin_try();
+        assert_eq!(third.wait(Some(Instant::now()), None), Woken::TimeIsUp, "it tried, and the task was gone");
+        assert!(woken(&waiters).is_empty());
+    }
+
+    #[test]
+    fn what_is_opened_during_a_try_ends_the_wait_after_it() {
+        let waiters = Waiters::default();
+        let place = waiters.join(&TaskFilter::new());
+        place.begin_try();
+        waiters.announce(news([opened(1, "writer")]));
+        assert_eq!(place.wait(None, None), Woken::TryAgain);
+        place.begin_try();
+        waiters.wake_all();
+        assert_eq!(place.wait(None, None), Woken::TryAgain);
+    }
+
+    #[test]
+    fn the_timekeeper_is_woken_by_what_is_due_sooner_and_by_nothing_later() {
+        let waiters = Waiters::default();
+        let places: Vec<_> = (0..3).map(|_| waiters.join(&TaskFilter::new())).collect();
+        let at = |micros| Timestamp::from_micros(micros);
+        for place in &places {
+            settle(place, Some((at(500), Duration::from_secs(500))));
+        }
+        waiters.announce(News { opened: BTreeMap::new(), due: Some(at(600)) });
+        assert!(woken(&waiters).is_empty());
+        waiters.announce(News { opened: BTreeMap::new(), due: Some(at(400)) });
+        assert_eq!(woken(&waiters), [1], "one keeps the time, and it is not the first in line");
+        let [_first, keeper, _third] = places.try_into().unwrap();
+        drop(keeper);
+        assert_eq!(woken(&waiters), [2], "it is handed over");
+    }
+
+    #[test]
+    fn the_timekeeper_tries_again_when_something_is_due() {
+        let waiters = Waiters::default();
+        let place = waiters.join(&TaskFilter::new());
+        place.begin_try();
+        let due = Some((Timestamp::from_micros(0), Duration::ZERO));
+        assert_eq!(place.wait(None, due), Woken::TryAgain);
+    }
+}
