@@ -9,6 +9,7 @@
 //! random bytes, so a plain hash keeps it safe: there is nothing in it to guess, which is what slow hashes are for.
 
 use std::fmt::{self, Write as _};
+use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -184,6 +185,22 @@ impl ReadTx<'_> {
     /// Only what reading can meet: [`Error::Io`], [`Error::Corrupt`], [`Error::Poisoned`].
     pub fn agent(&self, id: &AgentId) -> Result<Option<Agent>> {
         Ok(self.registration(id)?.map(|registration| registration.agent))
+    }
+
+    /// The registered agents by name, at most `limit` of them, from behind `after` on, or from the first.
+    ///
+    /// # Errors
+    ///
+    /// Only what reading can meet: [`Error::Io`], [`Error::Corrupt`], [`Error::Poisoned`].
+    pub fn agents(&self, after: Option<&AgentId>, limit: usize) -> Result<Vec<Agent>> {
+        let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(key(after)));
+        let registrations = self.tables().rows::<Registration>(&(from, Bound::Unbounded))?;
+        registrations.take(limit).map(|registration| Ok(registration?.agent)).collect()
+    }
+
+    /// How many agents are registered, and how many bytes they take.
+    pub(crate) fn measure_agents(&self) -> Result<(u64, u64)> {
+        Ok((self.tables().len(&Registration::TABLE)?, self.tables().bytes_in_use::<Registration>()?))
     }
 
     fn registration(&self, id: &AgentId) -> Result<Option<Registration>> {

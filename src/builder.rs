@@ -107,7 +107,7 @@ impl Builder {
     pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
         self.check()?;
         let engine = Engine::open(path.as_ref(), &self.options, self.clock.as_ref())?;
-        Store::over(engine, self.clock, self.batch_max_operations, path.as_ref())
+        Store::over(engine, self.clock, self.batch_max_operations, Some(path.as_ref()))
     }
 
     /// A new store in memory. See [`Store::in_memory`].
@@ -118,7 +118,7 @@ impl Builder {
     pub fn in_memory(self) -> Result<Store> {
         self.check()?;
         let engine = Engine::in_memory(&self.options, self.clock.as_ref())?;
-        Store::over(engine, self.clock, self.batch_max_operations, Path::new("memory"))
+        Store::over(engine, self.clock, self.batch_max_operations, None)
     }
 
     /// The store on this disk, or a new one if it is empty: for tests of what a store does to a disk.
@@ -126,7 +126,7 @@ impl Builder {
     pub(crate) fn open_on(self, disk: crate::db::TestDisk) -> Result<Store> {
         let path = Path::new("disk");
         let engine = Engine::open_on(disk, path, &self.options, self.clock.as_ref())?;
-        Store::over(engine, self.clock, self.batch_max_operations, path)
+        Store::over(engine, self.clock, self.batch_max_operations, None)
     }
 
     fn check(&self) -> Result<()> {

@@ -102,6 +102,7 @@ mod id;
 pub mod limits;
 mod messages;
 mod nested;
+mod page;
 mod planted;
 mod store;
 mod sync;
@@ -117,9 +118,10 @@ pub use db::AppliedMigration;
 pub use error::{Error, Result};
 pub use id::{AgentId, ClaimId, MessageId, TaskId, ThreadId};
 pub use messages::{Message, MessageFilter, NewMessage};
-pub use store::Store;
+pub use page::{Cursor, Page};
+pub use store::{Stats, Store};
 pub use tasks::{Claim, NewTask, Task, TaskFilter, TaskStatus};
-pub use threads::{Thread, ThreadStatus};
+pub use threads::{Thread, ThreadFilter, ThreadStatus};
 pub use tx::{ReadTx, WriteTx};
 
 #[cfg(test)]

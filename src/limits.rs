@@ -8,6 +8,7 @@
 //! | a claim's timeout | 1 to `u32::MAX` seconds (136 years) |
 //! | a task's attempts | 1 to `u32::MAX`, or without end |
 //! | the rest after a failure | 0 to [`BACKOFF_MAX_SECONDS`] seconds |
+//! | a page of a list | at least 1 item, [`PAGE_DEFAULT_ITEMS`] unless set |
 //! | operations that share one commit | [`BATCH_MAX_OPERATIONS`], or [`BATCH_MAX_BYTES`] of rows |
 //! | claims that one transaction of `Store::expire_timed_out_tasks` takes away | [`EXPIRE_SLICE_TASKS`] |
 
@@ -33,6 +34,9 @@ pub const BATCH_MAX_BYTES: usize = 64 * 1024 * 1024;
 /// How many timed-out claims, and as many scheduled tasks, one transaction of `Store::expire_timed_out_tasks` or
 /// `claim_next` opens before others get their turn.
 pub const EXPIRE_SLICE_TASKS: usize = 1_000;
+
+/// How many items a page of a list has, unless the filter says otherwise.
+pub const PAGE_DEFAULT_ITEMS: usize = 100;
 
 /// The memory in which the engine keeps pages, unless the builder says otherwise: 64 MiB.
 pub const CACHE_DEFAULT_BYTES: usize = 64 * 1024 * 1024;

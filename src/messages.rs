@@ -369,6 +369,10 @@ impl ReadTx<'_> {
         }
     }
 
+    pub(crate) fn count_messages(&self) -> Result<u64> {
+        self.tables().len(&Message::TABLE)
+    }
+
     /// The message appended last, in any thread.
     pub(crate) fn newest_message(&self) -> Result<Option<MessageId>> {
         const ALL: KeyRange = (Bound::Unbounded, Bound::Unbounded);

@@ -4,7 +4,11 @@
 //! transaction, and in `store/shortcuts.rs` a shortcut for each single operation.
 
 mod shortcuts;
+mod stats;
 mod waiting;
+
+pub use stats::Stats;
+use stats::bytes_on_disk;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -38,7 +42,8 @@ struct Inner {
     writer: Writer,
     waiters: Waiters,
     key: StoreKey,
-    path: PathBuf,
+    /// `None` in memory.
+    file: Option<PathBuf>,
 }
 
 impl Store {
@@ -46,12 +51,12 @@ impl Store {
         engine: Engine,
         clock: Arc<dyn Clock>,
         batch_max_operations: usize,
-        path: &Path,
+        file: Option<&Path>,
     ) -> Result<Self> {
         static NEXT_KEY: AtomicU64 = AtomicU64::new(0);
         let writer = Writer::new(engine, clock, batch_max_operations)?;
         let key = NEXT_KEY.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { inner: Arc::new(Inner { writer, waiters: Waiters::default(), key, path: path.into() }) })
+        Ok(Self { inner: Arc::new(Inner { writer, waiters: Waiters::default(), key, file: file.map(Into::into) }) })
     }
 
     /// Runs `f` on one consistent snapshot: the last durable commit, whatever is written meanwhile. Readers wait for
@@ -67,7 +72,7 @@ impl Store {
         nested::check(self.inner.key, Access::Read)?;
         self.inner.writer.check()?;
         let _inside = nested::enter(self.inner.key, Access::Read);
-        self.inner.writer.engine().read(|tables| f(&ReadTx::new(tables)))
+        self.inner.writer.read(|tables, now| f(&ReadTx::new(tables, now)))
     }
 
     /// Runs `f` in one atomic step. When this returns `Ok`, what `f` did is durable: it survives a power cut. When it
@@ -126,6 +131,21 @@ impl Store {
         self.read(|tx| tx.verify())
     }
 
+    /// How much is in the store, and how much room it takes. See [`Stats`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](Self::read), and [`Error::Io`](crate::Error::Io) when the file cannot be measured.
+    pub fn stats(&self) -> Result<Stats> {
+        #[expect(
+            clippy::redundant_closure_for_method_calls,
+            reason = "the method's own lifetime is not general enough"
+        )]
+        let mut stats = self.read(|tx| tx.stats())?;
+        stats.bytes_on_disk = self.inner.file.as_deref().map(bytes_on_disk).transpose()?;
+        Ok(stats)
+    }
+
     /// The migrations this store has been through, oldest first.
     ///
     /// # Errors
@@ -168,6 +188,6 @@ impl ReadTx<'_> {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("path", &self.inner.path).field("failure", &self.failure()).finish()
+        f.debug_struct("Store").field("file", &self.inner.file).field("failure", &self.failure()).finish()
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! `at` is the time that matters to a status: active → `created_at`, finished → the moment it finished.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
 
@@ -18,6 +19,7 @@ use crate::db::{Entry, Index, Row, TableDef};
 use crate::error::{Error, Result};
 use crate::id::ThreadId;
 use crate::limits;
+use crate::page::{Cursor, Page, Paging};
 use crate::tx::{ReadTx, WriteTx};
 
 /// A conversation that tasks and messages belong to.
@@ -87,6 +89,49 @@ impl ThreadStatus {
 impl fmt::Display for ThreadStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
+    }
+}
+
+/// Which threads: what [`ReadTx::threads`] takes. All of them, oldest first, unless something is set.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ThreadFilter {
+    status: Option<ThreadStatus>,
+    paging: Paging,
+}
+
+impl ThreadFilter {
+    /// All threads, oldest first.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only those that stand so; finished ones in the order in which they finished.
+    #[must_use]
+    pub fn status(mut self, status: ThreadStatus) -> Self {
+        self.status = Some(status);
+        self
+    }
+
+    /// The newest first instead of the oldest.
+    #[must_use]
+    pub fn newest_first(mut self) -> Self {
+        self.paging.newest_first = true;
+        self
+    }
+
+    /// How many at the most, at least 1. 100 unless set.
+    #[must_use]
+    pub fn limit(mut self, count: usize) -> Self {
+        self.paging.limit = Some(count);
+        self
+    }
+
+    /// Only those behind the end of a page: its [`next`](Page::next), with the rest of the filter as it was.
+    #[must_use]
+    pub fn after(mut self, cursor: Cursor) -> Self {
+        self.paging.after = Some(cursor);
+        self
     }
 }
 
@@ -254,6 +299,29 @@ impl ReadTx<'_> {
     /// Only what reading can meet: [`Error::Io`], [`Error::Corrupt`], [`Error::Poisoned`].
     pub fn thread(&self, id: ThreadId) -> Result<Option<Thread>> {
         self.tables().get(&id)
+    }
+
+    /// The threads the filter lets through, a page at a time.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidInput`] for a limit of 0 or a cursor of another list.
+    pub fn threads(&self, filter: &ThreadFilter) -> Result<Page<Thread>> {
+        let (table, range) = match filter.status {
+            Some(status) => (BY_STATUS.table, prefix(status.code())),
+            None => (Thread::TABLE, (Bound::Unbounded, Bound::Unbounded)),
+        };
+        self.page(&table, range, &filter.paging, |key| {
+            let id = Thread::id_of_key(key)?;
+            let thread = self.thread(id)?;
+            thread.map(Some).ok_or_else(|| Error::corrupt(table.name, format!("thread {id} does not exist")))
+        })
+    }
+
+    /// How many threads stand how.
+    pub(crate) fn count_threads(&self) -> Result<BTreeMap<ThreadStatus, u64>> {
+        let count = |status: ThreadStatus| Ok((status, self.tables().count(&BY_STATUS.table, &prefix(status.code()))?));
+        ThreadStatus::ALL.into_iter().map(count).collect()
     }
 
     /// An error unless there is a thread with this id and work goes on in it.

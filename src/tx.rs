@@ -19,11 +19,19 @@ use crate::nested::{self, Access, StoreKey};
 /// [`Store::write`](crate::Store::write), whose [`WriteTx`] reads through this.
 pub struct ReadTx<'t> {
     tables: Tables<'t>,
+    now: Timestamp,
 }
 
 impl<'t> ReadTx<'t> {
-    pub(crate) fn new(tables: Tables<'t>) -> Self {
-        Self { tables }
+    /// A view of these tables at this moment.
+    pub(crate) fn new(tables: Tables<'t>, now: Timestamp) -> Self {
+        Self { tables, now }
+    }
+
+    /// The moment of this transaction in stored time, which never goes back.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.now
     }
 
     pub(crate) fn tables(&self) -> &Tables<'t> {
@@ -39,11 +47,10 @@ impl fmt::Debug for ReadTx<'_> {
 
 /// Several operations in one atomic step, handed to the closure of [`Store::write`](crate::Store::write).
 ///
-/// It reads what it wrote. All of its operations happen at one moment, [`now`](WriteTx::now).
+/// It reads what it wrote. All of its operations happen at one moment, [`now`](ReadTx::now).
 pub struct WriteTx<'t> {
     read: ReadTx<'t>,
     counters: Counters,
-    now: Timestamp,
     news: News,
 }
 
@@ -65,12 +72,6 @@ pub(crate) struct Opened {
 }
 
 impl<'t> WriteTx<'t> {
-    /// The moment of this transaction in stored time, which never goes back.
-    #[must_use]
-    pub fn now(&self) -> Timestamp {
-        self.now
-    }
-
     /// Stores a row, and its index entries with it.
     pub(crate) fn put<R: Row>(&mut self, row: &R) -> Result<()> {
         self.read.tables.put(row)
@@ -97,11 +98,11 @@ impl<'t> WriteTx<'t> {
     }
 
     pub(crate) fn new_thread_id(&mut self) -> Result<ThreadId> {
-        self.counters.next_ulid(self.now).map(ThreadId::from_bytes)
+        self.counters.next_ulid(self.read.now).map(ThreadId::from_bytes)
     }
 
     pub(crate) fn new_task_id(&mut self) -> Result<TaskId> {
-        self.counters.next_ulid(self.now).map(TaskId::from_bytes)
+        self.counters.next_ulid(self.read.now).map(TaskId::from_bytes)
     }
 
     pub(crate) fn new_message_id(&mut self) -> Result<MessageId> {
@@ -109,16 +110,17 @@ impl<'t> WriteTx<'t> {
     }
 
     pub(crate) fn new_claim_id(&self) -> Result<ClaimId> {
-        fresh_ulid(self.now).map(ClaimId::from_bytes)
+        fresh_ulid(self.read.now).map(ClaimId::from_bytes)
     }
 
     fn over(batch: Batch<'t>) -> Self {
         let Batch { tables, counters, now } = batch;
-        Self { read: ReadTx { tables }, counters, now, news: News::default() }
+        Self { read: ReadTx::new(tables, now), counters, news: News::default() }
     }
 
     fn into_batch(self) -> (Batch<'t>, News) {
-        (Batch { tables: self.read.tables, counters: self.counters, now: self.now }, self.news)
+        let ReadTx { tables, now } = self.read;
+        (Batch { tables, counters: self.counters, now }, self.news)
     }
 }
 
@@ -132,7 +134,7 @@ impl<'t> Deref for WriteTx<'t> {
 
 impl fmt::Debug for WriteTx<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WriteTx").field("now", &self.now).finish_non_exhaustive()
+        f.debug_struct("WriteTx").field("now", &self.read.now).finish_non_exhaustive()
     }
 }
 

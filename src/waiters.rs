@@ -108,6 +108,14 @@ impl Waiters {
         self.lock().waiting.values_mut().for_each(Waiter::nudge);
     }
 
+    /// Who was woken and has not begun a try since, by number in the order of arrival.
+    #[cfg(test)]
+    pub(crate) fn woken(&self) -> Vec<u64> {
+        let line = self.lock();
+        let woken = line.waiting.iter().filter(|(_, waiter)| waiter.nudged || waiter.woken_for.is_some());
+        woken.map(|(number, _)| *number).collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Line> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -223,121 +231,5 @@ impl Drop for Place<'_> {
                 line.wake_for(task);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::id::ThreadId;
-
-    fn opened(number: u8, role: &str) -> Opened {
-        let id = [number; 16];
-        Opened { task: TaskId::from_bytes(id), thread: ThreadId::from_bytes(id), role: role.into() }
-    }
-
-    fn news(tasks: impl IntoIterator<Item = Opened>) -> News {
-        News { opened: tasks.into_iter().map(|opened| (opened.task, opened)).collect(), due: None }
-    }
-
-    fn woken(waiters: &Waiters) -> Vec<u64> {
-        let line = waiters.lock();
-        let woken = line.waiting.iter().filter(|(_, waiter)| waiter.nudged || waiter.woken_for.is_some());
-        woken.map(|(place, _)| *place).collect()
-    }
-
-    /// A place whose first try has found nothing.
-    fn settle(place: &Place<'_>, due: Option<(Timestamp, Duration)>) {
-        place.begin_try();
-        assert_eq!(place.wait(Some(Instant::now()), due), Woken::TimeIsUp);
-    }
-
-    #[test]
-    fn one_task_wakes_one_of_10_000_waiters_and_nobody_when_it_is_claimed() {
-        let waiters = Waiters::default();
-        let mut places: Vec<_> = (0..10_000).map(|_| waiters.join(&TaskFilter::new())).collect();
-        for place in &places {
-            settle(place, None);
-        }
-        waiters.announce(news([opened(1, "writer")]));
-        assert_eq!(woken(&waiters), [0], "the first in line");
-        let first = places.remove(0);
-        first.begin_try();
-        first.leave_with(TaskId::from_bytes([1; 16]));
-        assert!(woken(&waiters).is_empty());
-    }
-
-    #[test]
-    fn tasks_wake_in_order_of_arrival_who_can_take_them() {
-        let waiters = Waiters::default();
-        let [writer, reviewer] = ["writer", "reviewer"].map(|role| TaskFilter::new().role(role));
-        let filters = [&writer, &reviewer, &writer, &TaskFilter::new()];
-        let places: Vec<_> = filters.into_iter().map(|filter| waiters.join(filter)).collect();
-        for place in &places {
-            settle(place, None);
-        }
-        waiters.announce(news([opened(1, "reviewer")]));
-        assert_eq!(woken(&waiters), [1]);
-        waiters.announce(news([opened(2, "writer"), opened(3, "reviewer")]));
-        assert_eq!(woken(&waiters), [0, 1, 3], "the second review goes to who takes anything");
-        waiters.announce(news([opened(4, "painter")]));
-        assert_eq!(woken(&waiters), [0, 1, 3], "nobody is free for it");
-    }
-
-    #[test]
-    fn a_wake_up_that_was_not_looked_after_is_passed_on() {
-        let waiters = Waiters::default();
-        let places: Vec<_> = (0..3).map(|_| waiters.join(&TaskFilter::new())).collect();
-        for place in &places {
-            settle(place, None);
-        }
-        waiters.announce(news([opened(1, "writer")]));
-        let [first, second, third] = places.try_into().unwrap();
-        first.begin_try();
-        first.leave_with(TaskId::from_bytes([9; 16]));
-        assert_eq!(woken(&waiters), [1], "it left with another task");
-        drop(second);
-        assert_eq!(woken(&waiters), [2], "it left with none");
-        third.begin_try();
-        assert_eq!(third.wait(Some(Instant::now()), None), Woken::TimeIsUp, "it tried, and the task was gone");
-        assert!(woken(&waiters).is_empty());
-    }
-
-    #[test]
-    fn what_is_opened_during_a_try_ends_the_wait_after_it() {
-        let waiters = Waiters::default();
-        let place = waiters.join(&TaskFilter::new());
-        place.begin_try();
-        waiters.announce(news([opened(1, "writer")]));
-        assert_eq!(place.wait(None, None), Woken::TryAgain);
-        place.begin_try();
-        waiters.wake_all();
-        assert_eq!(place.wait(None, None), Woken::TryAgain);
-    }
-
-    #[test]
-    fn the_timekeeper_is_woken_by_what_is_due_sooner_and_by_nothing_later() {
-        let waiters = Waiters::default();
-        let places: Vec<_> = (0..3).map(|_| waiters.join(&TaskFilter::new())).collect();
-        let at = |micros| Timestamp::from_micros(micros);
-        for place in &places {
-            settle(place, Some((at(500), Duration::from_secs(500))));
-        }
-        waiters.announce(News { opened: BTreeMap::new(), due: Some(at(600)) });
-        assert!(woken(&waiters).is_empty());
-        waiters.announce(News { opened: BTreeMap::new(), due: Some(at(400)) });
-        assert_eq!(woken(&waiters), [1], "one keeps the time, and it is not the first in line");
-        let [_first, keeper, _third] = places.try_into().unwrap();
-        drop(keeper);
-        assert_eq!(woken(&waiters), [2], "it is handed over");
-    }
-
-    #[test]
-    fn the_timekeeper_tries_again_when_something_is_due() {
-        let waiters = Waiters::default();
-        let place = waiters.join(&TaskFilter::new());
-        place.begin_try();
-        let due = Some((Timestamp::from_micros(0), Duration::ZERO));
-        assert_eq!(place.wait(None, due), Woken::TryAgain);
     }
 }

@@ -68,6 +68,11 @@ impl Counters {
         moment
     }
 
+    /// The latest moment given out.
+    pub(super) fn highest_timestamp(&self) -> Timestamp {
+        self.highest_timestamp
+    }
+
     /// The id of the next message.
     pub(crate) fn next_message_id(&mut self) -> Result<u64> {
         let id = self.next_message_id;

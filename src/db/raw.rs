@@ -35,6 +35,7 @@ pub(super) trait RawTable {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes<'_>>, StorageError>;
     fn range(&self, range: &KeyRange) -> Result<RawRange<'_>, StorageError>;
     fn len(&self) -> Result<u64, StorageError>;
+    fn bytes_in_use(&self) -> Result<u64, StorageError>;
     fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<Option<Bytes<'_>>, StorageError>;
     fn remove(&mut self, key: &[u8]) -> Result<Option<Bytes<'_>>, StorageError>;
 }
@@ -50,6 +51,10 @@ impl<K: RawKey, V: RawValue> RawTable for ReadOnlyTable<K, V> {
 
     fn len(&self) -> Result<u64, StorageError> {
         ReadableTableMetadata::len(self)
+    }
+
+    fn bytes_in_use(&self) -> Result<u64, StorageError> {
+        bytes_in_use(self)
     }
 
     fn insert(&mut self, _: &[u8], _: &[u8]) -> Result<Option<Bytes<'_>>, StorageError> {
@@ -74,6 +79,10 @@ impl<K: RawKey, V: RawValue> RawTable for Table<'_, K, V> {
         ReadableTableMetadata::len(self)
     }
 
+    fn bytes_in_use(&self) -> Result<u64, StorageError> {
+        bytes_in_use(self)
+    }
+
     fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<Option<Bytes<'_>>, StorageError> {
         let key = K::pad(key)?;
         Ok(Table::insert(self, K::of(&key), V::of(value)?)?.map(V::bytes))
@@ -91,6 +100,11 @@ fn get<'t, K: RawKey, V: RawValue>(
 ) -> Result<Option<Bytes<'t>>, StorageError> {
     let key = K::pad(key)?;
     Ok(table.get(K::of(&key))?.map(V::bytes))
+}
+
+fn bytes_in_use(table: &impl ReadableTableMetadata) -> Result<u64, StorageError> {
+    let stats = table.stats()?;
+    Ok(stats.stored_bytes() + stats.metadata_bytes())
 }
 
 fn range<'t, K: RawKey, V: RawValue>(

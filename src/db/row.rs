@@ -67,6 +67,8 @@ type OpenInBatch = for<'t> fn(&'t WriteTransaction, &'static str) -> Result<Box<
 #[derive(Clone, Copy)]
 pub(crate) struct TableDef {
     pub(crate) name: &'static str,
+    /// The length of its keys, if they all have one.
+    pub(crate) key_bytes: Option<usize>,
     pub(super) open_in_snapshot: OpenInSnapshot,
     pub(super) open_in_batch: OpenInBatch,
 }
@@ -74,26 +76,26 @@ pub(crate) struct TableDef {
 impl TableDef {
     /// Keys of `WIDTH` bytes with a value.
     pub(crate) const fn fixed<const WIDTH: usize>(name: &'static str) -> Self {
-        Self::shaped::<&[u8; WIDTH], &[u8]>(name)
+        Self::shaped::<&[u8; WIDTH], &[u8]>(name, Some(WIDTH))
     }
 
     /// Keys of any length with a value.
     pub(crate) const fn variable(name: &'static str) -> Self {
-        Self::shaped::<&[u8], &[u8]>(name)
+        Self::shaped::<&[u8], &[u8]>(name, None)
     }
 
     /// Keys of `WIDTH` bytes and nothing else.
     pub(crate) const fn fixed_keys<const WIDTH: usize>(name: &'static str) -> Self {
-        Self::shaped::<&[u8; WIDTH], ()>(name)
+        Self::shaped::<&[u8; WIDTH], ()>(name, Some(WIDTH))
     }
 
     /// Keys of any length and nothing else.
     pub(crate) const fn variable_keys(name: &'static str) -> Self {
-        Self::shaped::<&[u8], ()>(name)
+        Self::shaped::<&[u8], ()>(name, None)
     }
 
-    const fn shaped<K: RawKey, V: RawValue>(name: &'static str) -> Self {
-        Self { name, open_in_snapshot: open_in_snapshot::<K, V>, open_in_batch: open_in_batch::<K, V> }
+    const fn shaped<K: RawKey, V: RawValue>(name: &'static str, key_bytes: Option<usize>) -> Self {
+        Self { name, key_bytes, open_in_snapshot: open_in_snapshot::<K, V>, open_in_batch: open_in_batch::<K, V> }
     }
 }
 

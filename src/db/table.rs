@@ -93,14 +93,28 @@ impl<'t> Tables<'t> {
         Ok(self.entries(def, range)?.map(|entry| entry.map(|(key, _)| key)))
     }
 
+    /// How many keys this table or index has in this range. It looks at each.
+    pub(crate) fn count(&self, def: &TableDef, range: &KeyRange) -> Result<u64> {
+        self.keys(def, range)?.try_fold(0, |count, key| key.map(|_| count + 1))
+    }
+
     /// The value of this table or index under exactly this key.
     pub(crate) fn value(&self, def: &TableDef, key: &[u8]) -> Result<Option<Vec<u8>>> {
         Ok(self.get_raw(def, key)?.map(|bytes| bytes.as_slice().to_vec()))
     }
 
     /// How many entries this table or index has.
-    pub(super) fn len(&self, def: &TableDef) -> Result<u64> {
+    pub(crate) fn len(&self, def: &TableDef) -> Result<u64> {
         self.table(def)?.len().map_err(|e| self.fault(def.name, e))
+    }
+
+    /// How many bytes the keys and values of a kind of row and its indexes take, and what it takes to find them.
+    pub(crate) fn bytes_in_use<R: Row>(&self) -> Result<u64> {
+        let mut bytes = 0;
+        for def in std::iter::once(&R::TABLE).chain(R::INDEXES.iter().map(|index| &index.table)) {
+            bytes += self.table(def)?.bytes_in_use().map_err(|e| self.fault(def.name, e))?;
+        }
+        Ok(bytes)
     }
 
     /// Stores the row, in the place of the one with its id if there is one, and brings every index of it up to date.

@@ -22,6 +22,7 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::counters::Counters;
@@ -73,6 +74,8 @@ pub(crate) struct Writer {
     open: Mutex<Option<Arc<Joint>>>,
     /// Held by the leader whose turn it is.
     turn: Mutex<Turn>,
+    /// The latest moment given out, for those who only read.
+    latest_micros: AtomicI64,
     /// Why the store refuses further work.
     failure: OnceLock<String>,
 }
@@ -95,12 +98,17 @@ struct Turn {
 impl Writer {
     pub(crate) fn new(engine: Engine, clock: Arc<dyn Clock>, batch_max_operations: usize) -> Result<Self> {
         let stored = engine.read(|tables| Counters::load(&tables))?;
+        let latest_micros = AtomicI64::new(stored.highest_timestamp().as_micros());
         let turn = Mutex::new(Turn { counters: stored.clone(), stored });
-        Ok(Self { engine, clock, batch_max_operations, open: Mutex::new(None), turn, failure: OnceLock::new() })
+        let (open, failure) = (Mutex::new(None), OnceLock::new());
+        Ok(Self { engine, clock, batch_max_operations, open, turn, latest_micros, failure })
     }
 
-    pub(crate) fn engine(&self) -> &Engine {
-        &self.engine
+    /// What `f` makes of a snapshot of the last durable commit, and of the moment it is: not before the latest one stored.
+    pub(crate) fn read<T>(&self, f: impl FnOnce(Tables<'_>, Timestamp) -> Result<T>) -> Result<T> {
+        let stored = Timestamp::from_micros(self.latest_micros.load(Ordering::Relaxed));
+        let now = self.clock.now().max(stored);
+        self.engine.read(|tables| f(tables, now))
     }
 
     /// Why the store refuses further work, if it does.
@@ -221,6 +229,7 @@ impl Writer {
         }
         pending.drain(..ran);
         turn.counters = batch.counters;
+        self.latest_micros.store(turn.counters.highest_timestamp().as_micros(), Ordering::Relaxed);
         let wrote = batch.tables.writes() > 0;
         if wrote {
             // Part of the commit, so its failure is told as the commit's.

@@ -7,8 +7,9 @@ use crate::error::Result;
 use crate::id::{AgentId, ClaimId, MessageId, TaskId, ThreadId};
 use crate::limits::EXPIRE_SLICE_TASKS;
 use crate::messages::{Message, MessageFilter, NewMessage};
+use crate::page::Page;
 use crate::tasks::{Claim, NewTask, Task, TaskFilter};
-use crate::threads::{Thread, ThreadStatus};
+use crate::threads::{Thread, ThreadFilter, ThreadStatus};
 #[cfg(doc)]
 use crate::tx::{ReadTx, WriteTx};
 
@@ -31,6 +32,15 @@ impl Store {
     /// Those of [`read`](Self::read).
     pub fn thread(&self, id: ThreadId) -> Result<Option<Thread>> {
         self.read(|tx| tx.thread(id))
+    }
+
+    /// The threads the filter lets through, a page at a time. See [`ReadTx::threads`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ReadTx::threads`] and of [`read`](Self::read).
+    pub fn threads(&self, filter: &ThreadFilter) -> Result<Page<Thread>> {
+        self.read(|tx| tx.threads(filter))
     }
 
     /// Ends a thread for good, and cancels its unfinished tasks. See [`WriteTx::finish_thread`].
@@ -115,6 +125,15 @@ impl Store {
     /// Those of [`read`](Self::read).
     pub fn task(&self, id: TaskId) -> Result<Option<Task>> {
         self.read(|tx| tx.task(id))
+    }
+
+    /// The tasks the filter lets through, a page at a time. See [`ReadTx::tasks`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ReadTx::tasks`] and of [`read`](Self::read).
+    pub fn tasks(&self, filter: &TaskFilter) -> Result<Page<Task>> {
+        self.read(|tx| tx.tasks(filter))
     }
 
     /// The open tasks of all roles, oldest first, at most `limit`. See [`ReadTx::open_tasks`].
@@ -249,6 +268,15 @@ impl Store {
     /// Those of [`read`](Self::read).
     pub fn authenticate(&self, token: &str) -> Result<Option<Agent>> {
         self.read(|tx| tx.authenticate(token))
+    }
+
+    /// The registered agents by name. See [`ReadTx::agents`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ReadTx::agents`] and of [`read`](Self::read).
+    pub fn agents(&self, after: Option<&AgentId>, limit: usize) -> Result<Vec<Agent>> {
+        self.read(|tx| tx.agents(after, limit))
     }
 
     /// The registered agent of this name, or `None`.

@@ -137,8 +137,9 @@ impl WriteTx<'_> {
     ///
     /// # Errors
     ///
-    /// Only what any write can meet: [`Error::Io`], [`Error::Corrupt`].
+    /// [`Error::InvalidInput`] for a filter that asks for more than role and thread.
     pub fn claim_next(&mut self, agent: &AgentId, filter: &TaskFilter) -> Result<Option<Claim>> {
+        filter.check_for_claiming()?;
         self.sweep(EXPIRE_SLICE_TASKS)?;
         match self.next_open_task(filter)? {
             Some(task) => self.claim(task, agent).map(Some),

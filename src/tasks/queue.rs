@@ -4,29 +4,35 @@
 //! One look at the head of a queue is one look at its oldest task, however long it is.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::Bound;
 
 use super::row::{BY_STATUS, BY_THREAD, order_of};
 use super::{Task, TaskStatus};
 use crate::clock::Timestamp;
 use crate::db::Row;
-use crate::db::key::{KeyRange, after_prefix, key, last_part, prefix, text_end};
+use crate::db::key::{KeyRange, after_prefix, between, key, last_part, prefix, text_end};
 use crate::error::{Error, Result};
-use crate::id::{TaskId, ThreadId};
+use crate::id::{AgentId, TaskId, ThreadId};
+use crate::page::{Cursor, Page, Paging};
 use crate::tx::{Opened, ReadTx};
 
-/// Which tasks. All of them, unless something is set; what is set combines.
+/// Which tasks: what [`ReadTx::tasks`] and [`WriteTx::claim_next`](crate::WriteTx::claim_next) take. All of them, oldest
+/// first, unless something is set; what is set combines. Claiming looks at role and thread, and refuses the rest.
 ///
 /// ```
-/// use khala::TaskFilter;
+/// use khala::{TaskFilter, TaskStatus};
 ///
 /// let for_reviewers = TaskFilter::new().role("reviewer");
+/// let newest_failures = TaskFilter::new().status(TaskStatus::Failed).newest_first().limit(20);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TaskFilter {
     role: Option<String>,
     thread: Option<ThreadId>,
+    status: Option<TaskStatus>,
+    holder: Option<AgentId>,
+    paging: Paging,
 }
 
 impl TaskFilter {
@@ -48,6 +54,62 @@ impl TaskFilter {
     pub fn thread(mut self, thread: ThreadId) -> Self {
         self.thread = Some(thread);
         self
+    }
+
+    /// Only those that stand so.
+    #[must_use]
+    pub fn status(mut self, status: TaskStatus) -> Self {
+        self.status = Some(status);
+        self
+    }
+
+    /// Only those this agent has in hand: claimed ones, unless a status is set as well.
+    #[must_use]
+    pub fn holder(mut self, agent: &AgentId) -> Self {
+        self.holder = Some(agent.clone());
+        self
+    }
+
+    /// The newest first instead of the oldest.
+    #[must_use]
+    pub fn newest_first(mut self) -> Self {
+        self.paging.newest_first = true;
+        self
+    }
+
+    /// How many at the most, at least 1. 100 unless set.
+    #[must_use]
+    pub fn limit(mut self, count: usize) -> Self {
+        self.paging.limit = Some(count);
+        self
+    }
+
+    /// Only those behind the end of a page: its [`next`](Page::next), with the rest of the filter as it was.
+    #[must_use]
+    pub fn after(mut self, cursor: Cursor) -> Self {
+        self.paging.after = Some(cursor);
+        self
+    }
+
+    /// The status asked for, in so many words or not.
+    fn wanted_status(&self) -> Option<TaskStatus> {
+        self.status.or(self.holder.as_ref().map(|_| TaskStatus::Claimed))
+    }
+
+    fn matches(&self, task: &Task) -> bool {
+        self.role.as_ref().is_none_or(|role| *role == task.role)
+            && self.thread.is_none_or(|thread| thread == task.thread_id)
+            && self.wanted_status().is_none_or(|status| status == task.status)
+            && self.holder.as_ref().is_none_or(|holder| Some(holder) == task.claimed_by.as_ref())
+    }
+
+    /// An error if it asks for more than claiming looks at.
+    pub(super) fn check_for_claiming(&self) -> Result<()> {
+        if self.status.is_some() || self.holder.is_some() || self.paging != Paging::default() {
+            let reason = "asks for more than a role and a thread, which is all that claiming looks at".into();
+            return Err(Error::InvalidInput { field: "task filter", reason });
+        }
+        Ok(())
     }
 }
 
@@ -95,6 +157,46 @@ impl ReadTx<'_> {
             }
         }
         Ok(oldest)
+    }
+
+    /// The tasks the filter lets through, a page at a time.
+    ///
+    /// | what is set | the order | looks at |
+    /// |---|---|---|
+    /// | thread | creation | the thread's tasks |
+    /// | status open | by role, in each whose turn it is | open tasks, of the role if it is set |
+    /// | another status, or holder | the time that matters: due, finished | tasks of that status |
+    /// | none of these | creation | all tasks |
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidInput`] for a limit of 0 or a cursor of another list.
+    pub fn tasks(&self, filter: &TaskFilter) -> Result<Page<Task>> {
+        let (table, range) = match (filter.thread, filter.wanted_status(), &filter.role) {
+            (Some(thread), ..) => (BY_THREAD.table, prefix(thread)),
+            (None, Some(TaskStatus::Open), Some(role)) => {
+                (BY_STATUS.table, prefix((TaskStatus::Open.code(), role.as_str())))
+            }
+            (None, Some(status), _) => (BY_STATUS.table, prefix(status.code())),
+            (None, None, _) => (Task::TABLE, (Bound::Unbounded, Bound::Unbounded)),
+        };
+        self.page(&table, range, &filter.paging, |key| {
+            let id = Task::id_of_key(key)?;
+            let task = self.task(id)?;
+            let task = task.ok_or_else(|| Error::corrupt(table.name, format!("task {id} does not exist")))?;
+            Ok(filter.matches(&task).then_some(task))
+        })
+    }
+
+    /// How many tasks stand how.
+    pub(crate) fn count_tasks(&self) -> Result<BTreeMap<TaskStatus, u64>> {
+        let count = |status: TaskStatus| Ok((status, self.tables().count(&BY_STATUS.table, &prefix(status.code()))?));
+        TaskStatus::ALL.into_iter().map(count).collect()
+    }
+
+    /// How many claims have timed out at this moment and have not been taken away.
+    pub(crate) fn count_due_claims(&self, now: Timestamp) -> Result<u64> {
+        self.tables().count(&BY_STATUS.table, &between(&(TaskStatus::Claimed.code(), "", 0_u16), Timestamp::MIN, now))
     }
 
     /// The open task whose turn it is.

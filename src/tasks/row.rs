@@ -184,7 +184,8 @@ impl Task {
 }
 
 impl TaskStatus {
-    const ALL: [Self; 6] = [Self::Open, Self::Scheduled, Self::Claimed, Self::Completed, Self::Failed, Self::Cancelled];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Open, Self::Scheduled, Self::Claimed, Self::Completed, Self::Failed, Self::Cancelled];
 
     /// What stands for it in rows and keys. Never changes.
     pub(super) const fn code(self) -> u8 {

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::thread::{Scope, ScopedJoinHandle};
+use std::time::Duration;
 
 use crate::db::TestDisk;
 use crate::planted::{Bug, with_bug};
-use crate::{AgentId, Error, MessageFilter, NewMessage, NewTask, Result, Store, ThreadId, WriteTx};
+use crate::{AgentId, Error, MessageFilter, NewMessage, NewTask, Result, Store, TaskFilter, ThreadId, WriteTx};
 
 /// Writers whose closures are certain to share one batch.
 struct Together<'scope, 'env> {
@@ -279,6 +280,23 @@ fn a_failed_commit_reaches_everybody_in_the_batch() {
         assert!(matches!(reader.join().unwrap(), Err(Error::CommitUnknown)));
     });
     assert!(matches!(store.open_tasks(1), Err(Error::Poisoned)));
+}
+
+#[test]
+fn a_failed_commit_wakes_everybody_who_waits_for_a_task() {
+    let disk = TestDisk::default();
+    let store = Store::builder().open_on(disk.clone()).unwrap();
+    let thread = store.create_thread("review", "ada").unwrap().id;
+    let agent = AgentId::new("ada").unwrap();
+    std::thread::scope(|scope| {
+        let wait = || store.claim_next_within(&agent, &TaskFilter::new(), Duration::MAX);
+        let waiting: Vec<_> = (0..3).map(|_| scope.spawn(wait)).collect();
+        disk.fail_syncs(true);
+        assert!(store.append_message(thread, NewMessage::new("user", "lost")).is_err());
+        for waiter in waiting {
+            assert!(matches!(waiter.join().unwrap(), Err(Error::Poisoned)));
+        }
+    });
 }
 
 #[test]

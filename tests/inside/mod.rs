@@ -12,7 +12,10 @@ mod life;
 mod model;
 mod pages;
 mod races;
+mod schedules;
+mod shuttled;
 mod sqlite;
+mod waiters;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};

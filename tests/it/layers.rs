@@ -10,6 +10,7 @@ const LAYERS: &[&[&str]] = &[
     &["store"],
     &["waiters"],
     &["agents", "threads", "messages", "tasks"],
+    &["page"],
     &["tx"],
     &["nested"],
     &["db"],

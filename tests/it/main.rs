@@ -11,4 +11,6 @@ mod files;
 mod fixtures;
 mod input;
 mod layers;
+mod lists;
 mod semantics;
+mod waiting;
