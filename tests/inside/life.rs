@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::{must_fail, try_property};
 use crate::db::TestDisk;
@@ -59,8 +60,8 @@ enum Op {
     Prune(i64),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Settle {
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum Settle {
     Renew,
     Release,
     Complete,
@@ -155,9 +156,9 @@ fn later(moment: Timestamp, seconds: i64) -> Timestamp {
 
 /// Everything, searched from end to end.
 #[derive(Debug, Default)]
-struct Model {
-    threads: BTreeMap<ThreadId, Thread>,
-    tasks: BTreeMap<TaskId, Task>,
+pub(super) struct Model {
+    pub(super) threads: BTreeMap<ThreadId, Thread>,
+    pub(super) tasks: BTreeMap<TaskId, Task>,
     messages: BTreeMap<MessageId, ThreadId>,
 }
 
@@ -176,7 +177,7 @@ impl Model {
         self.tasks.get_mut(&id).ok_or("TaskNotFound")
     }
 
-    fn sweep(&mut self, now: Timestamp) -> u64 {
+    pub(super) fn sweep(&mut self, now: Timestamp) -> u64 {
         let mut expired = 0;
         for task in self.tasks.values_mut() {
             if task.status == TaskStatus::Claimed && task.expires_at <= Some(now) {
@@ -197,7 +198,7 @@ impl Model {
         expired
     }
 
-    fn next(&self, wanted_role: Option<u8>, thread: Option<ThreadId>) -> Option<TaskId> {
+    pub(super) fn next(&self, wanted_role: Option<u8>, thread: Option<ThreadId>) -> Option<TaskId> {
         self.tasks
             .values()
             .filter(|task| task.status == TaskStatus::Open)
@@ -207,7 +208,13 @@ impl Model {
             .map(|task| task.id)
     }
 
-    fn settle(&mut self, settle: Settle, task: TaskId, claim: ClaimId, now: Timestamp) -> Result<bool, Refusal> {
+    pub(super) fn settle(
+        &mut self,
+        settle: Settle,
+        task: TaskId,
+        claim: ClaimId,
+        now: Timestamp,
+    ) -> Result<bool, Refusal> {
         let task = self.task(task)?;
         let same = task.claim_id == Some(claim);
         if !same || task.status != TaskStatus::Claimed {
@@ -253,7 +260,7 @@ impl Model {
         Ok(true)
     }
 
-    fn cancel(&mut self, id: TaskId, now: Timestamp) -> Result<bool, Refusal> {
+    pub(super) fn cancel(&mut self, id: TaskId, now: Timestamp) -> Result<bool, Refusal> {
         let task = self.task(id)?;
         if !task.status.is_finished() {
             unclaim(task);
@@ -263,7 +270,7 @@ impl Model {
         Ok(task.status == TaskStatus::Cancelled)
     }
 
-    fn finish(
+    pub(super) fn finish(
         &mut self,
         id: ThreadId,
         status: ThreadStatus,
@@ -284,6 +291,23 @@ impl Model {
             self.cancel(task, now)?;
         }
         Ok(status)
+    }
+
+    pub(super) fn is_claimable(&self, id: TaskId, now: Timestamp) -> bool {
+        self.tasks.get(&id).is_some_and(|task| {
+            let time_has_come = task.status == TaskStatus::Scheduled && task.not_before <= Some(now);
+            task.status == TaskStatus::Open || time_has_come
+        })
+    }
+
+    pub(super) fn claim(&mut self, id: TaskId, claim: ClaimId, agent: &AgentId, now: Timestamp) {
+        let task = self.tasks.get_mut(&id).unwrap();
+        task.status = TaskStatus::Claimed;
+        task.claim_id = Some(claim);
+        task.claimed_by = Some(agent.clone());
+        task.claimed_at = Some(now);
+        task.expires_at = Some(now + Duration::from_secs(task.timeout_seconds.into()));
+        task.attempts += 1;
     }
 
     fn delete(&mut self, id: ThreadId) -> bool {
@@ -544,9 +568,8 @@ impl Run {
                 Ok(Answer::Task(task.id))
             }
             Call::Claim(id, agent) => {
-                let task = model.task(*id)?;
-                let time_has_come = task.status == TaskStatus::Scheduled && task.not_before <= Some(now);
-                let claimable = task.status == TaskStatus::Open || time_has_come;
+                model.task(*id)?;
+                let claimable = model.is_claimable(*id, now);
                 self.claim(claimable.then_some(*id), agent, made, now)
             }
             Call::ClaimNext(agent, role, thread) => {
@@ -586,13 +609,7 @@ impl Run {
                 return Err("a claim id was given out twice");
             }
             self.claims.push((id, claim.id));
-            let task = self.model.task(id)?;
-            task.status = TaskStatus::Claimed;
-            task.claim_id = Some(claim.id);
-            task.claimed_by = Some(agent.clone());
-            task.claimed_at = Some(now);
-            task.expires_at = Some(now + Duration::from_secs(task.timeout_seconds.into()));
-            task.attempts += 1;
+            self.model.claim(id, claim.id, agent, now);
         }
         Ok(Answer::Claim(id))
     }

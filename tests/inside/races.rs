@@ -2,29 +2,32 @@
 //!
 //! Every transaction of a race also appends a line to a log, which is a thread of the store itself: message ids rise in
 //! commit order, so the log is the order the store claims to have worked in. Replayed on the plain model, every answer
-//! in it must be the model's: then one claim was live per task at every moment, and no stale claim settled anything.
+//! in it must be the model's: then one claim was live per task at every moment, no stale claim settled anything, and
+//! what had ended stayed ended, whichever two operations met.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Barrier;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::harness::Peer;
-use super::model::Model;
+use super::life::{Model, Settle};
 use super::{must_fail, try_property};
 use crate::planted::{Bug, planted, with_bug};
 use crate::{
-    AgentId, ClaimId, ManualClock, MessageFilter, NewMessage, NewTask, Result, Store, TaskId, ThreadId, Timestamp,
-    WriteTx,
+    AgentId, ClaimId, ManualClock, MessageFilter, NewMessage, NewTask, Result, Store, TaskFilter, TaskId, ThreadId,
+    ThreadStatus, Timestamp, WriteTx,
 };
 
 /// What an agent does next. Numbers choose among the tasks, or among the claims this agent ever had.
 #[derive(Clone, Copy, Debug)]
 enum Move {
     Claim(usize),
-    Complete(usize),
+    Settle(Settle, usize),
+    Cancel(usize),
+    ClaimNext,
+    Finish,
     Expire,
     /// Lets this many seconds pass for everybody.
     Wait(u64),
@@ -32,11 +35,20 @@ enum Move {
 
 /// The moves of each agent.
 fn race() -> impl Strategy<Value = Vec<Vec<Move>>> {
+    let settle = prop_oneof![
+        4 => Just(Settle::Complete),
+        2 => Just(Settle::Renew),
+        1 => Just(Settle::Release),
+        2 => Just(Settle::Fail),
+    ];
     let choose = prop_oneof![
-        6 => (0_usize..4).prop_map(Move::Claim),
-        4 => (0_usize..8).prop_map(Move::Complete),
-        2 => Just(Move::Expire),
-        1 => (1_u64..12).prop_map(Move::Wait),
+        20 => (0_usize..4).prop_map(Move::Claim),
+        8 => Just(Move::ClaimNext),
+        20 => (settle, 0_usize..8).prop_map(|(settle, claim)| Move::Settle(settle, claim)),
+        2 => (0_usize..4).prop_map(Move::Cancel),
+        8 => Just(Move::Expire),
+        6 => (1_u64..12).prop_map(Move::Wait),
+        1 => Just(Move::Finish),
     ];
     prop::collection::vec(prop::collection::vec(choose, 1..25), 2..6)
 }
@@ -45,7 +57,10 @@ fn race() -> impl Strategy<Value = Vec<Vec<Move>>> {
 #[derive(Debug, Serialize, Deserialize)]
 enum Line {
     Claimed { task: TaskId, agent: AgentId, claim: Option<ClaimId> },
-    Completed { task: TaskId, claim: ClaimId, accepted: bool },
+    ClaimedNext { agent: AgentId, claim: Option<(TaskId, ClaimId)> },
+    Settled { settle: Settle, task: TaskId, claim: ClaimId, accepted: bool },
+    Cancelled { task: TaskId, accepted: bool },
+    Finished,
     Expired { count: u64 },
 }
 
@@ -62,11 +77,38 @@ fn claim(store: &Store, log: ThreadId, task: TaskId, agent: &AgentId) -> Result<
     })
 }
 
-fn complete(store: &Store, log: ThreadId, task: TaskId, claim: ClaimId) -> Result<bool> {
+fn claim_next(store: &Store, log: ThreadId, agent: &AgentId) -> Result<Option<(TaskId, ClaimId)>> {
+    let agent = agent.clone();
     store.write(move |tx| {
-        let accepted = tx.complete_task(task, claim)?;
-        write_line(tx, log, &Line::Completed { task, claim, accepted })?;
-        Ok(accepted)
+        let claim = tx.claim_next(&agent, &TaskFilter::new())?.map(|claim| (claim.task.id, claim.id));
+        write_line(tx, log, &Line::ClaimedNext { agent: agent.clone(), claim })?;
+        Ok(claim)
+    })
+}
+
+fn settle(store: &Store, log: ThreadId, settle: Settle, task: TaskId, claim: ClaimId) -> Result<()> {
+    store.write(move |tx| {
+        let accepted = match settle {
+            Settle::Renew => tx.renew_claim(task, claim)?,
+            Settle::Release => tx.release_task(task, claim)?,
+            Settle::Complete => tx.complete_task(task, claim)?,
+            Settle::Fail => tx.fail_task(task, claim, "on purpose")?,
+        };
+        write_line(tx, log, &Line::Settled { settle, task, claim, accepted })
+    })
+}
+
+fn cancel(store: &Store, log: ThreadId, task: TaskId) -> Result<()> {
+    store.write(move |tx| {
+        let accepted = tx.cancel_task(task)?;
+        write_line(tx, log, &Line::Cancelled { task, accepted })
+    })
+}
+
+fn finish(store: &Store, log: ThreadId, thread: ThreadId) -> Result<()> {
+    store.write(move |tx| {
+        tx.finish_thread(thread, ThreadStatus::Completed, None)?;
+        write_line(tx, log, &Line::Finished)
     })
 }
 
@@ -77,13 +119,15 @@ fn expire(store: &Store, log: ThreadId) -> Result<()> {
     })
 }
 
-/// Runs a race and checks it. Every task times out after 10 seconds of the clock that the agents push.
+/// Runs a race and checks it. Every task times out after 10 seconds of the clock that the agents push, and may be claimed
+/// six times.
 fn is_fair(moves: &[Vec<Move>]) -> Result<(), TestCaseError> {
     let clock = ManualClock::new(Timestamp::from_micros(0));
     let store = Store::builder().clock(clock.clone()).in_memory().unwrap();
     let thread = store.create_thread("race", "test").unwrap().id;
     let log = store.create_thread("log", "test").unwrap().id;
-    let new_task = || store.create_task(thread, NewTask::new("runner", "Run.").timeout_seconds(10)).unwrap();
+    let new_task =
+        || store.create_task(thread, NewTask::new("runner", "Run.").timeout_seconds(10).max_attempts(6)).unwrap();
     let tasks: Vec<_> = (0..4).map(|_| new_task()).collect();
 
     let bug =
@@ -120,12 +164,15 @@ fn run_agent(
                 let task = tasks[n % tasks.len()].id;
                 claims.extend(claim(store, log, task, &me)?.map(|claim| (task, claim)));
             }
-            Move::Complete(n) => {
-                // Also old ones: that is what a late agent does.
+            Move::ClaimNext => claims.extend(claim_next(store, log, &me)?),
+            Move::Settle(how, n) => {
+                // Also under old claims: that is what a late agent does.
                 if let Some((task, claim)) = claims.get(n % claims.len().max(1)) {
-                    complete(store, log, *task, *claim)?;
+                    settle(store, log, how, *task, *claim)?;
                 }
             }
+            Move::Cancel(n) => cancel(store, log, tasks[n % tasks.len()].id)?,
+            Move::Finish => finish(store, log, tasks[0].thread_id)?,
             Move::Expire => expire(store, log)?,
             Move::Wait(seconds) => clock.advance(Duration::from_secs(seconds)),
         }
@@ -136,30 +183,44 @@ fn run_agent(
 /// Replays the log on the model.
 fn replay(store: &Store, log: ThreadId, tasks: Vec<crate::Task>) -> Result<(), TestCaseError> {
     let mut model = Model::default();
-    for task in &tasks {
-        model.create_task(task);
-    }
-    let mut given_out = HashMap::new();
+    let thread = store.thread(tasks[0].thread_id).unwrap().unwrap();
+    model.threads.insert(thread.id, crate::Thread { status: ThreadStatus::Active, ..thread });
+    model.tasks.extend(tasks.iter().map(|task| (task.id, task.clone())));
+    let mut given_out = HashSet::new();
     for message in store.thread_messages(log, &MessageFilter::new()).unwrap() {
         let now = message.created_at;
         match serde_json::from_str(&message.content).unwrap() {
             Line::Claimed { task, agent, claim } => {
-                let id = claim.unwrap_or_else(|| "00000000000000000000000000".parse().unwrap());
-                prop_assert_eq!(model.claim_task(task, &agent, id, now), claim.is_some(), "{:?}", message);
+                let claimable = model.is_claimable(task, now);
+                prop_assert_eq!(claimable, claim.is_some(), "{:?}", message);
                 if let Some(claim) = claim {
-                    prop_assert_eq!(given_out.insert(claim, task), None, "a claim id was given out twice");
+                    prop_assert!(given_out.insert(claim), "a claim id was given out twice");
+                    model.claim(task, claim, &agent, now);
                 }
             }
-            Line::Completed { task, claim, accepted } => {
-                prop_assert_eq!(model.complete_task(task, claim, now), accepted, "{:?}", message);
+            Line::ClaimedNext { agent, claim } => {
+                model.sweep(now);
+                prop_assert_eq!(model.next(None, None), claim.map(|(task, _)| task), "{:?}", message);
+                if let Some((task, claim)) = claim {
+                    prop_assert!(given_out.insert(claim), "a claim id was given out twice");
+                    model.claim(task, claim, &agent, now);
+                }
             }
-            Line::Expired { count } => {
-                prop_assert_eq!(model.expire_timed_out_tasks(now), count, "{:?}", message);
+            Line::Settled { settle, task, claim, accepted } => {
+                prop_assert_eq!(model.settle(settle, task, claim, now), Ok(accepted), "{:?}", message);
             }
+            Line::Cancelled { task, accepted } => {
+                prop_assert_eq!(model.cancel(task, now), Ok(accepted), "{:?}", message);
+            }
+            Line::Finished => {
+                let finished = model.finish(thread.id, ThreadStatus::Completed, None, now);
+                prop_assert_eq!(finished, Ok(ThreadStatus::Completed));
+            }
+            Line::Expired { count } => prop_assert_eq!(model.sweep(now), count, "{:?}", message),
         }
     }
     for task in tasks {
-        prop_assert_eq!(store.task(task.id).unwrap().unwrap(), model.task(task.id));
+        prop_assert_eq!(store.task(task.id).unwrap(), model.tasks.get(&task.id).cloned());
     }
     store.verify().map_err(|error| TestCaseError::fail(error.to_string()))
 }
