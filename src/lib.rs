@@ -8,17 +8,28 @@
 //! - [`Thread`]s: conversations, one per run of a workflow;
 //! - [`Message`]s: what was said in a thread, ordered by step;
 //! - [`Task`]s: what is to be done in a thread, each for a role. An agent *claims* an open task, which gives it a
-//!   [`Claim`], and *completes* it under that claim. A claim that times out can be taken away, and the task reopens;
+//!   [`Claim`], and *completes*, *fails* or *releases* it under that claim. A claim that times out can be taken away, and
+//!   the task is tried again;
 //! - [`Agent`]s: who may come in by token. Agents need not be registered to act.
 //!
 //! ```text
-//!   create_task
-//!       │
-//!       ▼    claim_task          complete_task, with the claim id
-//!     open ────────────▶ claimed ────────────────────────────────▶ completed
-//!       ▲                   │
-//!       └───────────────────┘
-//!        expire_timed_out_tasks, at claimed_at + timeout_seconds or later
+//!                      create_task
+//!        not_before is set │   │ is not
+//!                          ▼   ▼
+//!                  scheduled   open ◀─────────────────────────────────┐
+//!                          │   ▲ │                                    │
+//!                          └───┘ │  claim_task, claim_next,           │
+//!                  its time comes│  claim_next_within                 │
+//!                                ▼                                    │
+//!                             claimed ◀──┐ renew_claim                │
+//!                                │  └────┘                            │
+//!                                ├── release_task ────────────────────┤
+//!                                ├── fail_task, attempts remain ──────┤  (scheduled first, if it has a backoff)
+//!                                ├── it times out, attempts remain ───┘
+//!                                │
+//!                                ├── complete_task ──────────────────────▶ completed
+//!                                ├── fail_task or a timeout, none remain ▶ failed
+//!                                └── cancel_task, finish_thread ─────────▶ cancelled   (also from open and scheduled)
 //! ```
 //!
 //! It is not a message broker, a scheduler or a general database: there are no queries but the ones offered, and one
@@ -30,7 +41,7 @@
 //! closure, under the same name. The closure makes several of them one atomic step:
 //!
 //! ```
-//! use khala::{AgentId, Error, MessageFilter, NewMessage, NewTask, Store};
+//! use khala::{AgentId, MessageFilter, NewMessage, NewTask, Store, TaskFilter};
 //!
 //! # fn main() -> khala::Result<()> {
 //! let store = Store::in_memory()?; // Store::open("agents.khala")? for a file
@@ -38,14 +49,13 @@
 //! let task = store.create_task(thread, NewTask::new("writer", "Draft it.").timeout_seconds(900))?;
 //!
 //! let me = AgentId::new("writer-1")?;
-//! let claim = store.claim_task(task.id, &me)?.expect("nobody else is here");
+//! let claim = store.claim_next(&me, &TaskFilter::new().role("writer"))?.expect("nobody else is here");
 //! assert_eq!(store.claim_task(task.id, &AgentId::new("writer-2")?)?, None);
 //!
 //! let next = store.write(move |tx| {
-//!     if !tx.complete_task(claim.task.id, claim.id)? {
-//!         return Err(Error::aborted("the claim timed out and was taken away"));
-//!     }
-//!     tx.append_message(thread, &NewMessage::new("writer", "A draft.").step(1))?;
+//!     // Refused if the claim has timed out and was taken away: then nothing of this happens.
+//!     tx.append_message(thread, &NewMessage::new("writer", "A draft.").step(1).under(task.id, claim.id))?;
+//!     tx.complete_task(task.id, claim.id)?;
 //!     tx.create_task(thread, &NewTask::new("reviewer", "Review the draft."))
 //! })?;
 //!
@@ -55,12 +65,13 @@
 //! # }
 //! ```
 //!
-//! An agent's loop: take [`Store::open_tasks`], try [`Store::claim_task`] on one after the other until one says `Some`, do
-//! the turn, settle it in one [`Store::write`]. Now and then somebody calls [`Store::expire_timed_out_tasks`].
+//! An agent's loop: wait with [`Store::claim_next_within`], do the turn, [renew](Store::renew_claim) the claim if it takes
+//! long, settle it in one [`Store::write`]. Messages appended [`under`](NewMessage::under) the claim make the turn safe to
+//! repeat. When all is done, [`Store::finish_thread`].
 //!
 //! # Guarantees
 //!
-//! - Of any number of simultaneous callers exactly one gets the claim of a task, and only that claim completes it.
+//! - Of any number of simultaneous callers exactly one gets the claim of a task, and only that claim settles it.
 //! - When a write returns `Ok`, it is on the disk. No answer is given earlier. Writers that come together share a sync.
 //! - A closure's operations happen all at one moment, or, when it gives back an `Err` or panics, not at all.
 //! - A read sees one snapshot of the last durable commit.
@@ -128,7 +139,12 @@ pub use tx::{ReadTx, WriteTx};
 #[path = "../tests/inside/mod.rs"]
 mod inside;
 
-/// The examples in the README compile and run.
+/// The examples in the README and in the guides compile and run.
 #[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
+mod guides {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+
+    #[doc = include_str!("../docs/life-of-a-task.md")]
+    struct LifeOfATask;
+}
