@@ -77,16 +77,15 @@ pub(crate) struct TextFacts {
     pub(crate) repeated: Option<Repeated>,
 }
 
-/// Examines a file. Whatever stands in the way is itself a finding.
-pub(crate) fn examine(path: &Path) -> Examined {
-    match read(path) {
-        Ok(Content::Bytes(bytes)) => examine_bytes(&bytes),
-        Ok(Content::TooLarge(bytes)) => {
+/// Examines a file. That it is too large, or no text, is itself a finding.
+pub(crate) fn examine(path: &Path) -> io::Result<Examined> {
+    Ok(match read(path)? {
+        Content::Bytes(bytes) => examine_bytes(&bytes),
+        Content::TooLarge(bytes) => {
             let why = format!("not read: {} bytes, the most is {}", grouped(bytes), grouped(FILE_MAX_BYTES));
             Examined::NoText { kind: NOT_READ, bytes, why }
         }
-        Err(error) => Examined::NoText { kind: NOT_READ, bytes: 0, why: format!("cannot be read: {error}") },
-    }
+    })
 }
 
 enum Content {

@@ -4,11 +4,12 @@
 //! cargo run --release --example review -- <folder> [--agents N] [--store FILE]
 //! ```
 //!
-//! Each file is a task in a thread opened for the folder. The agents, each on an OS thread of its own, look at the same
-//! end of the queue and race for its tasks; who gets a claim reads what the thread already knows, examines the file, and
-//! completes the task and posts its review in one transaction. One agent dies with a claim in hand: the claim times
-//! out, another does the task, and when the dead one comes back it is turned away. At the end the store itself is asked
-//! whether every task was done exactly once.
+//! Each file is a task in a thread opened for the folder. The agents, each on an OS thread of its own, race for the oldest
+//! open task, and who comes too late waits for the next; nobody polls. Who gets a claim examines the file, reads what the
+//! thread already knows, posts its review under the claim and completes the task in one transaction. A file that cannot
+//! be read is tried again a little later, three times at most. One agent dies with a claim in hand: the claim times out,
+//! another does the task, and when the dead one comes back it is turned away. At the end the store itself is asked
+//! whether every task was done exactly once, and the threads are finished with what was found.
 //!
 //! | file | is about |
 //! |---|---|
@@ -39,7 +40,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use khala::{NewMessage, Store};
+use khala::{Store, ThreadStatus};
 
 use board::Board;
 use folder::Listing;
@@ -90,7 +91,7 @@ fn review_with(store: &Store, options: &Options, listing: &Listing) -> Result<()
     let began = Instant::now();
     let plan = Plan::make(store, listing)?;
     announce(options, listing, &plan)?;
-    if plan.open().next().is_none() {
+    if plan.threads().next().is_none() {
         return Ok(());
     }
     writeln!(io::stdout())?;
@@ -98,14 +99,15 @@ fn review_with(store: &Store, options: &Options, listing: &Listing) -> Result<()
     let tallies = crew::work(store, &board, options.agents)?;
     let took = began.elapsed();
 
-    let verdict = Verdict::on(store, &plan, &board.finished())?;
-    let report = Report { plan: &plan, board: &board, tallies: &tallies, verdict: &verdict, took };
-    if let Some(thread) = plan.thread {
-        let summary = NewMessage::new("summary", report.findings().join("\n")).step(plan::STEP_SUMMARY);
-        store.append_message(thread, summary)?;
+    let verdict = Verdict::on(store, &plan)?;
+    if verdict.as_result().is_ok() {
+        for thread in &verdict.threads {
+            let summary = report::findings(std::slice::from_ref(thread)).join("\n");
+            store.finish_thread(thread.id, ThreadStatus::Completed, Some(&summary))?;
+        }
     }
     store.verify()?;
-    report.print()?;
+    Report { plan: &plan, board: &board, tallies: &tallies, verdict: &verdict, took }.print()?;
     verdict.as_result()
 }
 
@@ -124,8 +126,8 @@ fn announce(options: &Options, listing: &Listing, plan: &Plan) -> io::Result<()>
         writeln!(out, "{line}.")?;
     }
     if !plan.earlier.is_empty() {
-        let (tasks, threads) = (counted(plan.earlier.len(), "task"), counted(plan.earlier_threads(), "thread"));
-        writeln!(out, "Earlier runs left {tasks} of {threads} open; being older, they come first.")?;
+        let (tasks, threads) = (counted(plan.earlier.len(), "task"), counted(plan.earlier_threads.len(), "thread"));
+        writeln!(out, "Earlier runs left {tasks} of {threads} unfinished; being older, they come first.")?;
     }
     Ok(())
 }

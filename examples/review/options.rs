@@ -9,14 +9,15 @@ Several agents review the text files of a folder, and share one store to do it.
 Usage: review [FOLDER] [--agents N] [--store FILE]
 
   FOLDER        the folder to review, with the folders in it   [this project's src]
-  --agents N    how many agents work at it, 1 to 64; the last
-                one crashes, unless it is the only one         [4]
+  --agents N    how many agents work at it, 1 to 64; one of them
+                crashes, unless it is the only one             [4]
   --store FILE  where the agents keep their work; made if it
                 does not exist, and may be used again          [review.khala]
   --help        show this
 
 Hidden files, folders named target and symbolic links are passed over.
-Tasks that an interrupted run left in the store are finished as well.
+Tasks that an interrupted run left in the store are finished as well. A file
+that cannot be read is tried three times; then its task has failed.
 ";
 
 const AGENTS_MOST: usize = 64;

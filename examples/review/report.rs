@@ -11,7 +11,7 @@ use crate::crew::{Crash, Tally};
 use crate::examine::{BINARY, EMPTY, NOT_READ};
 use crate::note::Note;
 use crate::plan::Plan;
-use crate::verdict::Verdict;
+use crate::verdict::{Reviewed, Verdict};
 use crate::{as_u64, counted, grouped, printable, short};
 
 /// How many of the words that recur are told.
@@ -19,6 +19,9 @@ const WORDS_TOLD: usize = 8;
 
 /// How long a list of files may grow that have something in common.
 const FILES_MOST_CHARS: usize = 100;
+
+/// How many of the files that could not be read are told.
+const FAILED_TOLD: usize = 5;
 
 /// An agent that claimed nothing gets no line of its own in a table longer than this.
 const LINES_MOST: usize = 16;
@@ -37,7 +40,8 @@ impl Report<'_> {
     pub(crate) fn print(&self) -> io::Result<()> {
         let mut out = io::stdout().lock();
         self.print_table(&mut out)?;
-        let sections = [("Findings", self.findings()), ("The crash", self.crash()), ("The store", self.store())];
+        let findings = findings(&self.verdict.threads);
+        let sections = [("Findings", findings), ("The crash", self.crash()), ("The store", self.store())];
         for (title, lines) in sections {
             writeln!(out, "\n{title}")?;
             for line in lines {
@@ -48,53 +52,16 @@ impl Report<'_> {
     }
 
     fn print_table(&self, out: &mut impl Write) -> io::Result<()> {
-        writeln!(out, "\nagent       done   won  lost  turned away  reopened")?;
-        let is_long = self.tallies.len() > LINES_MOST;
-        let mut idle = 0;
-        for tally in self.tallies {
-            if is_long && tally.won == 0 {
-                idle += 1;
-                continue;
-            }
-            let (done, won, lost) = (tally.done, tally.won, tally.lost);
-            let (agent, turned_away, reopened) = (&tally.agent, tally.turned_away, tally.reopened);
-            writeln!(out, "{agent:<10} {done:>5} {won:>5} {lost:>5} {turned_away:>12} {reopened:>9}")?;
+        writeln!(out, "\nagent       done  failed   won  lost  given  turned away")?;
+        let (named, idle): (Vec<_>, Vec<_>) =
+            self.tallies.iter().partition(|tally| self.tallies.len() <= LINES_MOST || tally.won + tally.given > 0);
+        for tally in named {
+            writeln!(out, "{}", row(tally.agent.as_str(), &[tally]))?;
         }
-        let sum = |of: fn(&Tally) -> u64| self.tallies.iter().map(of).sum::<u64>();
-        if idle > 0 {
-            let lost: u64 = self.tallies.iter().filter(|tally| tally.won == 0).map(|tally| tally.lost).sum();
-            writeln!(out, "{:<10} {:>5} {:>5} {lost:>5}", format!("{idle} others"), 0, 0)?;
+        if !idle.is_empty() {
+            writeln!(out, "{}", row(&counted(idle.len(), "other"), &idle))?;
         }
-        let (done, won, lost) = (sum(|tally| tally.done), sum(|tally| tally.won), sum(|tally| tally.lost));
-        let (turned_away, reopened) = (sum(|tally| tally.turned_away), sum(|tally| tally.reopened));
-        writeln!(out, "{:<10} {done:>5} {won:>5} {lost:>5} {turned_away:>12} {reopened:>9}", "together")?;
-        Ok(())
-    }
-
-    /// What the reviews say that is worth a look, as the store has them.
-    pub(crate) fn findings(&self) -> Vec<String> {
-        let notes = &self.verdict.notes;
-        let mut lines = Vec::new();
-        let mut most = |what: &str, name: &str, tell: &dyn Fn(&Note) -> String| {
-            let top = notes.iter().rev().max_by_key(|note| note.number(name)).filter(|note| note.number(name) > 0);
-            lines.extend(top.map(|note| format!("{what:<16} {}", tell(note))));
-        };
-        most("largest file", "bytes", &|note| format!("{}, {}", file(note), counted(note.number("bytes"), "byte")));
-        most("longest file", "lines", &|note| format!("{}, {}", file(note), counted(note.number("lines"), "line")));
-        most("longest line", "longest_line_chars", &|note| {
-            let (number, chars) = (note.number("longest_line"), note.number("longest_line_chars"));
-            format!("{}:{number}, {}", file(note), counted(chars, "character"))
-        });
-        most("repeated line", "repeated_times", &|note| {
-            let (times, first) = (note.number("repeated_times"), note.number("repeated_first"));
-            format!("{}:{first}, {times} times: {}", file(note), printable(note.text("repeated")))
-        });
-        lines.extend(told("recurring words", &frequent_words(notes)));
-        for remark in REMARKS {
-            let files: Vec<_> = notes.iter().filter(|note| (remark.is_true_of)(note)).map(file).collect();
-            lines.extend(told(remark.name, &named(&files)));
-        }
-        lines
+        writeln!(out, "{}", row("together", &self.tallies.iter().collect::<Vec<_>>()))
     }
 
     fn crash(&self) -> Vec<String> {
@@ -112,15 +79,15 @@ impl Report<'_> {
         let expired = self.time(crash.claim.expires_at());
         let mut story = vec![format!("{claimed}  {agent} claims {file} and dies with its review unposted")];
         story.push(format!("{expired}  its claim times out"));
-        if let Some(back) = &crash.came_back {
-            let by = back.task.claimed_by.as_ref().map(ToString::to_string).unwrap_or_default();
-            let taken = back.task.claimed_at.map(|moment| self.time(moment)).unwrap_or_default();
-            let finished = back.task.finished_at.map(|moment| self.time(moment)).unwrap_or_default();
-            story.push(format!("{taken}  {by} claims the task, reopened"));
-            story.push(format!("{finished}  {by} completes it"));
-            let turned_away = self.time(back.turned_away_at);
+        if let Some(task) = &crash.came_back_to {
+            let at = |moment: Option<Timestamp>| moment.map(|moment| self.time(moment)).unwrap_or_default();
+            if let Some(by) = &task.claimed_by {
+                story.push(format!("{}  {by} is given the task, which is open again", at(task.claimed_at)));
+            }
+            story.push(format!("{}  it is {}", at(task.finished_at), task.status));
             story.push(format!(
-                "{turned_away}  {agent} is back and turned away; nothing of its review is in the thread"
+                "{:>9}  {agent} is back and turned away; nothing of its review is in the thread",
+                "then"
             ));
         }
         story
@@ -133,13 +100,15 @@ impl Report<'_> {
 
     fn store(&self) -> Vec<String> {
         let Verdict { tasks, done_once, done_twice, not_done, .. } = self.verdict;
-        let raced_for: BTreeSet<_> = self.tallies.iter().flat_map(|tally| &tally.lost_tasks).collect();
-        let lost: u64 = self.tallies.iter().map(|tally| tally.lost).sum();
+        let failed: usize = self.verdict.threads.iter().map(|thread| thread.failed.len()).sum();
+        let raced_for: BTreeSet<_> = self.tallies.iter().flat_map(|tally| &tally.lost).collect();
+        let lost: usize = self.tallies.iter().map(|tally| tally.lost.len()).sum();
+        let (took, pause) = (self.took.as_secs_f64(), self.board.longest_pause().as_secs_f64());
         vec![
             format!(
                 "done once: {done_once} of {tasks}, with one review, posted under the claim that completed the task"
             ),
-            format!("done twice: {done_twice}, not done: {not_done}"),
+            format!("done twice: {done_twice}, failed: {failed}, not done: {not_done}"),
             format!(
                 "raced for: {}; {} came too late and got nothing",
                 counted(raced_for.len(), "task"),
@@ -147,40 +116,64 @@ impl Report<'_> {
             ),
             self.earlier_runs(),
             "verified: every index agrees with its rows".into(),
-            self.speed(),
+            format!("took {took:.2} s; the longest pause, in which no task was finished, was {pause:.2} s"),
         ]
     }
 
     fn earlier_runs(&self) -> String {
-        let plan = self.plan;
-        // Those that were reopened only while this run went on are not in its plan.
-        let late = self.verdict.tasks.saturating_sub(plan.tasks.len() + plan.earlier.len());
-        let left = plan.earlier.len() + late;
+        let left = self.plan.earlier.len();
         if left == 0 {
-            return match plan.messages_before {
+            return match self.plan.messages_before {
                 0 => "no earlier runs".into(),
-                messages => format!("earlier runs left {} and no open task", counted(messages, "message")),
+                messages => format!("earlier runs left {} and no unfinished task", counted(messages, "message")),
             };
         }
-        let threads = self.verdict.threads.saturating_sub(usize::from(plan.thread.is_some()));
-        let claimed = plan.timed_out + as_u64(late);
+        let threads = self.plan.earlier_threads.len();
         format!(
-            "earlier runs left {} of {} unfinished, {claimed} of them claimed: finished now",
+            "earlier runs left {} of {} unfinished: finished now",
             counted(left, "task"),
             counted(threads, "thread")
         )
     }
+}
 
-    fn speed(&self) -> String {
-        let operations: u64 = self.tallies.iter().map(|tally| tally.operations).sum();
-        let waited = self.board.waited();
-        let busy = self.took.saturating_sub(waited);
-        let a_second = u128::from(operations) * 1_000_000 / busy.as_micros().max(1);
-        let a_second = grouped(u64::try_from(a_second).unwrap_or(u64::MAX));
-        let (took, waited) = (self.took.as_secs_f64(), waited.as_secs_f64());
-        let idle = format!("{waited:.2} s of it idle until claims timed out");
-        format!("took {took:.2} s, {idle}; {}, {a_second} a second", counted(operations, "operation"))
+/// What these agents did, in a line.
+fn row(name: &str, tallies: &[&Tally]) -> String {
+    let sum = |of: fn(&Tally) -> u64| tallies.iter().map(|tally| of(tally)).sum::<u64>();
+    let (done, failed, turned_away) = (sum(|of| of.done), sum(|of| of.failed), sum(|of| of.turned_away));
+    let (won, lost, given) = (sum(|of| of.won), sum(|of| as_u64(of.lost.len())), sum(|of| of.given));
+    format!("{name:<10} {done:>5} {failed:>7} {won:>5} {lost:>5} {given:>6} {turned_away:>12}")
+}
+
+/// What the reviews say that is worth a look, as the store has them.
+pub(crate) fn findings(threads: &[Reviewed]) -> Vec<String> {
+    let notes: Vec<&Note> = threads.iter().flat_map(|thread| &thread.notes).collect();
+    let mut lines = Vec::new();
+    let mut most = |what: &str, name: &str, tell: &dyn Fn(&Note) -> String| {
+        let top = notes.iter().rev().max_by_key(|note| note.number(name)).filter(|note| note.number(name) > 0);
+        lines.extend(top.map(|note| format!("{what:<16} {}", tell(note))));
+    };
+    most("largest file", "bytes", &|note| format!("{}, {}", file(note), counted(note.number("bytes"), "byte")));
+    most("longest file", "lines", &|note| format!("{}, {}", file(note), counted(note.number("lines"), "line")));
+    most("longest line", "longest_line_chars", &|note| {
+        let (number, chars) = (note.number("longest_line"), note.number("longest_line_chars"));
+        format!("{}:{number}, {}", file(note), counted(chars, "character"))
+    });
+    most("repeated line", "repeated_times", &|note| {
+        let (times, first) = (note.number("repeated_times"), note.number("repeated_first"));
+        format!("{}:{first}, {times} times: {}", file(note), printable(note.text("repeated")))
+    });
+    lines.extend(told("recurring words", &frequent_words(&notes)));
+    for remark in REMARKS {
+        let files: Vec<_> = notes.iter().filter(|note| (remark.is_true_of)(note)).map(|note| file(note)).collect();
+        lines.extend(told(remark.name, &named(&files)));
     }
+    let failed: Vec<&String> = threads.iter().flat_map(|thread| &thread.failed).collect();
+    lines.extend(failed.iter().take(FAILED_TOLD).filter_map(|failed| told("failed", failed)));
+    if let Some(more) = failed.len().checked_sub(FAILED_TOLD).filter(|more| *more > 0) {
+        lines.push(format!("failed           {more} more"));
+    }
+    lines
 }
 
 /// What can be true of several files.
@@ -222,9 +215,9 @@ fn named(files: &[String]) -> String {
 }
 
 /// The words that recur most over all files, each counted where it is among the ten most frequent of a file.
-fn frequent_words(notes: &[Note]) -> String {
+fn frequent_words(notes: &[&Note]) -> String {
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-    for (word, count) in notes.iter().flat_map(Note::frequent_words) {
+    for (word, count) in notes.iter().flat_map(|note| note.frequent_words()) {
         *counts.entry(word).or_default() += count;
     }
     let mut words: Vec<_> = counts.into_iter().collect();

@@ -87,10 +87,11 @@ impl Task {
 
     /// Takes a timed-out claim away.
     fn expire(&mut self, now: Timestamp) {
-        self.reopen();
         if self.is_spent() {
             self.last_error = Some("the claim timed out".into());
             self.finish(TaskStatus::Failed, now);
+        } else {
+            self.reopen();
         }
     }
 
@@ -273,7 +274,7 @@ impl WriteTx<'_> {
     }
 
     /// Takes away every claim that has timed out, its `expires_at` being now or before, and says how many. Those tasks are
-    /// open again in their old place, or failed if their attempts are spent; they lose claim id, holder and claim time.
+    /// open again in their old place, without claim id, holder and claim time; or failed if their attempts are spent.
     /// Scheduled tasks whose time has come are opened as well, and not counted.
     ///
     /// The cost grows with the number of tasks that are due, not with the number claimed. This form does it all in one

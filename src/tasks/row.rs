@@ -161,9 +161,7 @@ impl Task {
         let claim = (self.claim_id.is_some(), self.claimed_at.is_some(), self.claimed_by.is_some());
         let claim_fits = match self.status {
             TaskStatus::Open | TaskStatus::Scheduled | TaskStatus::Cancelled => claim == (false, false, false),
-            TaskStatus::Claimed | TaskStatus::Completed => claim == (true, true, true),
-            // By its holder, or by its last claim timing out.
-            TaskStatus::Failed => claim.0 == claim.1 && claim.1 == claim.2,
+            TaskStatus::Claimed | TaskStatus::Completed | TaskStatus::Failed => claim == (true, true, true),
         };
         claim_fits
             && self.expires_at.is_some() == (self.status == TaskStatus::Claimed)

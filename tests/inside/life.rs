@@ -183,12 +183,14 @@ impl Model {
             if task.status == TaskStatus::Claimed && task.expires_at <= Some(now) {
                 expired += 1;
                 let spent = task.max_attempts.is_some_and(|most| task.attempts >= most);
-                unclaim(task);
-                task.status = TaskStatus::Open;
                 if spent {
                     task.status = TaskStatus::Failed;
                     task.last_error = Some("the claim timed out".into());
+                    task.expires_at = None;
                     task.finished_at = Some(now);
+                } else {
+                    unclaim(task);
+                    task.status = TaskStatus::Open;
                 }
             }
             if task.status == TaskStatus::Scheduled && task.not_before <= Some(now) {

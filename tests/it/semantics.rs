@@ -511,6 +511,7 @@ fn a_task_whose_attempts_are_spent_is_failed_for_good() {
         let failed = scene.now_is(task.id);
         assert_eq!((failed.status, failed.last_error.as_deref()), (TaskStatus::Failed, Some(reason)));
         assert!(failed.finished_at.is_some());
+        assert_eq!(failed.claimed_by.as_ref(), Some(&scene.ada), "who had the last attempt stays known");
         assert_eq!(scene.store.claim_task(task.id, &scene.bob).unwrap(), None);
         assert!(!scene.store.cancel_task(task.id).unwrap(), "for good");
     }
