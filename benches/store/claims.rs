@@ -20,6 +20,9 @@ const COMPARED_TASKS: usize = 10_000;
 /// How many rounds of that: one operation per commit makes one sync per task, which takes many seconds.
 const COMPARED_ROUNDS: usize = 5;
 
+/// How many claims each agent makes, and renews, in a round where the two are compared.
+const OPERATIONS: usize = 16;
+
 /// How many of the oldest open tasks an agent looks at before it picks one, for each agent in the race.
 const PAGE_PER_AGENT: usize = 4;
 
@@ -101,6 +104,71 @@ pub(crate) fn claim_and_complete(criterion: &mut Criterion) {
             });
         });
     }
+}
+
+/// So many agents claim tasks of their own, and renew claims of their own.
+///
+/// Renewing writes only when the claim lasts longer than before, which each of these does.
+pub(crate) fn claim_and_renew(criterion: &mut Criterion) -> Option<String> {
+    let fixture = LazyLock::new(|| Fixture::in_use(Store::builder()));
+    let held = LazyLock::new(|| claimed_tasks(&fixture));
+    let mut turns = Turns::new(usize::MAX, || claim_all(&fixture), || renew_all(&fixture, &held));
+    let mut group = criterion.benchmark_group("claim and renew");
+    group.sampling_mode(SamplingMode::Flat).measurement_time(Duration::from_secs(1));
+    group.throughput(elements(COMPARED_AGENTS * OPERATIONS));
+    group.bench_function(format!("claim_task, {}", crowd(COMPARED_AGENTS)), |bencher| {
+        LazyLock::force(&held);
+        bencher.iter_custom(|rounds| turns.take(rounds).0);
+    });
+    group.bench_function(format!("renew_claim, {}", crowd(COMPARED_AGENTS)), |bencher| {
+        LazyLock::force(&held);
+        bencher.iter_custom(|rounds| turns.take(rounds).1);
+    });
+    group.finish();
+    let medians = turns.medians()?;
+    Some(format!(
+        "{COMPARED_AGENTS} agents make {OPERATIONS} claims each in {:.2?} and renew as many in {:.2?}: {:.2} times as long \
+         (medians of {} rounds by turns).",
+        medians.first,
+        medians.second,
+        medians.ratio(),
+        medians.rounds,
+    ))
+}
+
+/// How long it takes until every agent has claimed what is its own.
+fn claim_all(fixture: &Fixture) -> Duration {
+    let tasks = open_tasks(fixture, COMPARED_AGENTS * OPERATIONS);
+    let (time, claims) = time_together(COMPARED_AGENTS, |number| {
+        let agent = agent(number);
+        let own = tasks.iter().skip(number).step_by(COMPARED_AGENTS);
+        own.map(|&task| fixture.claim_task(task, &agent).unwrap().unwrap()).collect::<Vec<_>>()
+    });
+    let claims: Vec<_> = claims.into_iter().flatten().collect();
+    load(fixture, claims.len(), move |tx, i| {
+        tx.complete_task(claims[i].task.id, claims[i].id).map(|completed| assert!(completed))
+    });
+    time
+}
+
+/// How long it takes until every agent has renewed what is its own.
+fn renew_all(fixture: &Fixture, held: &[Claim]) -> Duration {
+    let expiry = |claim: &Claim| fixture.task(claim.task.id).unwrap().unwrap().expires_at;
+    let before: Vec<_> = held.iter().map(expiry).collect();
+    let (time, _) = time_together(COMPARED_AGENTS, |number| {
+        for claim in held.iter().skip(number).step_by(COMPARED_AGENTS) {
+            assert!(fixture.renew_claim(claim.task.id, claim.id).unwrap());
+        }
+    });
+    assert!(held.iter().zip(before).all(|(claim, before)| expiry(claim) > before), "every renewal was written");
+    time
+}
+
+/// As many claims as all agents renew in a round.
+fn claimed_tasks(fixture: &Fixture) -> Vec<Claim> {
+    let tasks = open_tasks(fixture, COMPARED_AGENTS * OPERATIONS);
+    let agent = agent(0);
+    load(fixture, tasks.len(), move |tx, i| Ok(tx.claim_task(tasks[i], &agent)?.unwrap()))
 }
 
 /// A race for one open list.

@@ -5,10 +5,15 @@
 //! | claim race | so many agents race for one open list, until all of it is claimed |
 //! | claim race against one operation per commit | the same for 10,000 tasks; both kinds of store by turns |
 //! | claim and complete | every agent claims a task and completes it |
+//! | claim and renew | every agent claims 16 tasks, or renews 16 claims; by turns |
 //! | append | every agent appends a message |
 //! | read a thread | one call of `thread_messages` |
 //! | open tasks | one call of `open_tasks` |
 //! | expire | one sweep |
+//! | wake up | a task is created, and an agent that waits claims it; by turns with a commit of the same store |
+//! | `claim_next` among open tasks of other roles | one call of `claim_next`; few and many others by turns |
+//! | `claim_next` among completed tasks | the same |
+//! | prune 10 finished threads among other threads | one call of `prune`; few and many others by turns |
 //!
 //! ```text
 //! cargo bench --bench store                                 about four minutes
@@ -24,9 +29,11 @@
 mod claims;
 mod crew;
 mod fixture;
+mod life;
 mod messages;
 mod tasks;
 mod turns;
+mod waiting;
 
 use std::time::Duration;
 
@@ -45,13 +52,19 @@ fn main() {
     claims::race(&mut criterion);
     let batching = claims::race_batched_and_alone(&mut criterion);
     claims::claim_and_complete(&mut criterion);
+    let renewal = claims::claim_and_renew(&mut criterion);
     messages::append(&mut criterion);
     messages::read_a_thread(&mut criterion);
     tasks::open_tasks(&mut criterion);
     let expiry = tasks::expire(&mut criterion);
+    let waking = waiting::wake_up(&mut criterion);
+    let rare = life::claim_rare_role(&mut criterion);
+    let finished = life::claim_among_finished(&mut criterion);
+    let pruning = life::prune(&mut criterion);
     criterion.final_summary();
     if !fixture::is_smoke_run() {
-        for sentence in batching.into_iter().chain(expiry) {
+        let sentences = [batching, renewal, expiry, waking, rare, finished, pruning];
+        for sentence in sentences.into_iter().flatten() {
             println!("{sentence}\n");
         }
     }

@@ -133,6 +133,9 @@ impl WriteTx<'_> {
     /// Claims the task whose turn it is: of those the filter lets through, the highest priority first, within it the
     /// oldest. `None` says that there is none.
     ///
+    /// With a role it looks at the head of one queue, however long that is; without, at the head of each role's; with a
+    /// thread, at every task the thread has, finished ones included.
+    ///
     /// It first takes away claims that have timed out and opens scheduled tasks whose time has come, up to 1,000 of each,
     /// so that nothing depends on somebody calling [`expire_timed_out_tasks`](Self::expire_timed_out_tasks).
     ///
