@@ -8,6 +8,7 @@ use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::db::{Batch, Counters, Operation, Outcome, Ran, Row, Tables, Writer, fresh_ulid};
@@ -59,8 +60,15 @@ pub struct WriteTx<'t> {
 pub(crate) struct News {
     /// The tasks it left open, oldest first.
     pub(crate) opened: BTreeMap<TaskId, Opened>,
-    /// The earliest moment at which something it wrote will be due: a claim that times out, a scheduled task.
-    pub(crate) due: Option<Timestamp>,
+    /// The first of what it wrote to be due: a claim that times out, a scheduled task.
+    pub(crate) due: Option<Due>,
+}
+
+/// A moment at which something will be due, and how far off it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Due {
+    pub(crate) moment: Timestamp,
+    pub(crate) until: Duration,
 }
 
 /// A task that was opened, and what decides who can take it.
@@ -89,7 +97,8 @@ impl<'t> WriteTx<'t> {
 
     /// Tells those who wait when something will be due, once this transaction is committed.
     pub(crate) fn tell_due(&mut self, moment: Timestamp) {
-        self.news.due = Some(self.news.due.map_or(moment, |due| due.min(moment)));
+        let due = Due { moment, until: moment.duration_since(self.now()) };
+        self.news.due = self.news.due.into_iter().chain([due]).min();
     }
 
     /// Removes a row, and its index entries with it. Whether there was one.

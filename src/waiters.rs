@@ -12,7 +12,7 @@
 //!   woken for another, and nobody else.
 //! - Whoever was woken for a task and leaves with another, or with none, passes the wake-up on.
 //! - One of them, the timekeeper, sleeps only until the next claim times out or the next scheduled task's time comes, and
-//!   then tries: its try sweeps, and what that opens wakes the others. It is not the first in line if there is another,
+//!   tries then, not before: its try sweeps, and what that opens wakes the others. It is not the first in line if there is another,
 //!   so that it seldom has to hand over.
 //! - Nobody polls. Who goes to sleep has tried since every task that it was not woken for was opened.
 //!
@@ -26,7 +26,7 @@ use crate::clock::Timestamp;
 use crate::id::TaskId;
 use crate::planted::{Bug, planted};
 use crate::tasks::TaskFilter;
-use crate::tx::{News, Opened};
+use crate::tx::{Due, News, Opened};
 
 /// The shortest sleep until something is due. A clock that stands still must not make the timekeeper spin.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
@@ -43,8 +43,8 @@ struct Line {
     waiting: BTreeMap<u64, Waiter>,
     next_number: u64,
     timekeeper: Option<u64>,
-    /// The moment the timekeeper sleeps for, if it knows of one.
-    next_due: Option<Timestamp>,
+    /// What the timekeeper sleeps for, if it knows of anything: the moment, and when that is on the machine's clock.
+    next_due: Option<(Timestamp, Instant)>,
 }
 
 #[derive(Debug)]
@@ -99,7 +99,7 @@ impl Waiters {
             line.wake_for(task);
         }
         if let Some(due) = news.due {
-            line.expect_at(due);
+            line.expect(due);
         }
     }
 
@@ -130,11 +130,15 @@ impl Line {
         }
     }
 
-    /// Something will be due at this moment, which concerns the timekeeper if it sleeps for longer.
-    fn expect_at(&mut self, due: Timestamp) {
-        if self.next_due.is_none_or(|known| due < known) {
-            self.next_due = Some(due);
-            self.nudge_timekeeper();
+    /// Something will be due, which the timekeeper has to know if it sleeps for longer. It need not try before then.
+    fn expect(&mut self, due: Due) {
+        let Some(at) = Instant::now().checked_add(due.until.max(SHORTEST_SLEEP)) else { return };
+        if self.next_due.is_some_and(|(known, _)| known <= due.moment) {
+            return;
+        }
+        self.next_due = Some((due.moment, at));
+        if let Some(timekeeper) = self.timekeeper.and_then(|place| self.waiting.get(&place)) {
+            timekeeper.bell.notify_one();
         }
     }
 
@@ -178,19 +182,15 @@ impl Place<'_> {
         self.claimed = Some(task);
     }
 
-    /// Waits after a try that found nothing, until there may be something or it is `give_up_at`. The try has seen that
-    /// something will be due at a moment, so long from now.
-    pub(crate) fn wait(&self, give_up_at: Option<Instant>, due: Option<(Timestamp, Duration)>) -> Woken {
-        let due_at = due.and_then(|(_, until)| Instant::now().checked_add(until.max(SHORTEST_SLEEP)));
+    /// Waits after a try that found nothing, until there may be something or it is `give_up_at`. The try has seen what will
+    /// be due next.
+    pub(crate) fn wait(&self, give_up_at: Option<Instant>, due: Option<Due>) -> Woken {
         let mut line = self.waiters.lock();
-        if let Some((moment, _)) = due
-            && line.timekeeper == Some(self.number)
-            && line.next_due.is_none_or(|known| moment < known)
-        {
-            line.next_due = Some(moment);
+        if let Some(due) = due.filter(|_| line.timekeeper == Some(self.number)) {
+            line.expect(due);
         }
         loop {
-            let keeps_time = line.timekeeper == Some(self.number);
+            let due_at = line.next_due.filter(|_| line.timekeeper == Some(self.number)).map(|(_, at)| at);
             let Some(waiter) = line.waiting.get_mut(&self.number) else { return Woken::TimeIsUp };
             // The try has shown what became of it.
             waiter.trying_for = None;
@@ -198,7 +198,6 @@ impl Place<'_> {
                 return Woken::TryAgain;
             }
             let bell = Arc::clone(&waiter.bell);
-            let due_at = due_at.filter(|_| keeps_time);
             let Some(wake_at) = give_up_at.into_iter().chain(due_at).min() else {
                 line = bell.wait(line).unwrap_or_else(PoisonError::into_inner);
                 continue;

@@ -6,6 +6,7 @@ use super::Store;
 use crate::error::Result;
 use crate::id::AgentId;
 use crate::tasks::{Claim, TaskFilter};
+use crate::tx::Due;
 use crate::waiters::Woken;
 
 impl Store {
@@ -52,7 +53,8 @@ impl Store {
             let (claim, due) = self.write(move |tx| {
                 let claim = tx.claim_next(&agent, &filter)?;
                 let due = if claim.is_none() { tx.next_due()? } else { None };
-                Ok((claim, due.map(|due| (due, due.duration_since(tx.now())))))
+                let due = due.map(|moment| Due { moment, until: moment.duration_since(tx.now()) });
+                Ok((claim, due))
             })?;
             if let Some(claim) = claim {
                 place.leave_with(claim.task.id);

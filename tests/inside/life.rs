@@ -12,7 +12,7 @@ use crate::db::TestDisk;
 use crate::planted::Bug;
 use crate::{
     AgentId, Claim, ClaimId, Error, ManualClock, Message, MessageFilter, MessageId, NewMessage, NewTask, Result, Store,
-    Task, TaskFilter, TaskId, TaskStatus, Thread, ThreadId, ThreadStatus, Timestamp, WriteTx,
+    Task, TaskFilter, TaskId, TaskStatus, Thread, ThreadFilter, ThreadId, ThreadStatus, Timestamp, WriteTx,
 };
 
 /// What a task is created with. Numbers choose; few of each, so that they meet.
@@ -58,6 +58,14 @@ enum Op {
     },
     Delete(usize),
     Prune(i64),
+    Agent(AgentOp, u8),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum AgentOp {
+    Register,
+    Rotate,
+    Remove,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -127,6 +135,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (n(), 0_u8..4, any::<bool>()).prop_map(|(thread, status, result)| Op::Finish { thread, status, result }),
         1 => n().prop_map(Op::Delete),
         1 => (-20_i64..20).prop_map(Op::Prune),
+        2 => (prop_oneof![Just(AgentOp::Register), Just(AgentOp::Rotate), Just(AgentOp::Remove)], 0_u8..3)
+            .prop_map(|(op, number)| Op::Agent(op, number)),
     ]
 }
 
@@ -160,6 +170,8 @@ pub(super) struct Model {
     pub(super) threads: BTreeMap<ThreadId, Thread>,
     pub(super) tasks: BTreeMap<TaskId, Task>,
     messages: BTreeMap<MessageId, ThreadId>,
+    /// The token that is good for each registered agent.
+    agents: BTreeMap<AgentId, String>,
 }
 
 type Refusal = &'static str;
@@ -348,6 +360,7 @@ enum Call {
     Finish(ThreadId, ThreadStatus, Option<&'static str>),
     Delete(ThreadId),
     Prune(Timestamp),
+    Agent(AgentOp, AgentId),
 }
 
 /// What the store made, for the model to take the ids from.
@@ -357,6 +370,7 @@ enum Made {
     Task(Task),
     Claim(Claim),
     Message(Message),
+    Token(String),
     Nothing,
 }
 
@@ -424,6 +438,12 @@ fn ask_store(tx: &mut WriteTx<'_>, call: &Call) -> Result<(Answer, Made)> {
         }
         Call::Delete(thread) => yes(tx.delete_thread(*thread)?),
         Call::Prune(before) => (Answer::Count(tx.prune(*before)?), Made::Nothing),
+        Call::Agent(AgentOp::Remove, agent) => yes(tx.remove_agent(agent)?),
+        Call::Agent(op, agent) => {
+            let register = *op == AgentOp::Register;
+            let token = if register { tx.register_agent(agent)? } else { tx.rotate_token(agent)? };
+            (Answer::Yes(true), Made::Token(token.expose().into()))
+        }
     })
 }
 
@@ -431,6 +451,8 @@ fn refusal(error: &Error) -> Option<Refusal> {
     Some(match error {
         Error::ThreadNotFound(_) => "ThreadNotFound",
         Error::TaskNotFound(_) => "TaskNotFound",
+        Error::AgentNotFound(_) => "AgentNotFound",
+        Error::AgentExists(_) => "AgentExists",
         Error::ThreadFinished(_) => "ThreadFinished",
         Error::ThreadMoved { .. } => "ThreadMoved",
         Error::ClaimLost(_) => "ClaimLost",
@@ -448,6 +470,8 @@ struct Run {
     threads: Vec<ThreadId>,
     tasks: Vec<TaskId>,
     claims: Vec<(TaskId, ClaimId)>,
+    /// Every token there ever was.
+    tokens: Vec<String>,
     now: Timestamp,
 }
 
@@ -459,8 +483,8 @@ fn agree(steps: Vec<Step>) -> Result<(), TestCaseError> {
     let now = Timestamp::from_micros(1_000_000_000);
     let (disk, clock) = (TestDisk::default(), ManualClock::new(now));
     let store = Some(open(&disk, &clock));
-    let mut run =
-        Run { disk, clock, store, model: Model::default(), threads: vec![], tasks: vec![], claims: vec![], now };
+    let (threads, tasks, claims, tokens) = (vec![], vec![], vec![], vec![]);
+    let mut run = Run { disk, clock, store, model: Model::default(), threads, tasks, claims, tokens, now };
     run.step(&Op::CreateThread)?;
     for step in steps {
         match step {
@@ -532,6 +556,7 @@ impl Run {
             }
             Op::Delete(n) => Call::Delete(thread(n)?),
             Op::Prune(ago) => Call::Prune(later(self.now, -ago)),
+            Op::Agent(op, number) => Call::Agent(op, agent(number)),
         })
     }
 
@@ -602,6 +627,18 @@ impl Run {
             Call::Finish(thread, status, result) => model.finish(*thread, *status, *result, now).map(Answer::Thread),
             Call::Delete(thread) => Ok(Answer::Yes(model.delete(*thread))),
             Call::Prune(before) => Ok(Answer::Count(model.prune(*before))),
+            Call::Agent(AgentOp::Remove, agent) => Ok(Answer::Yes(model.agents.remove(agent).is_some())),
+            Call::Agent(op, agent) => {
+                match (op, model.agents.contains_key(agent)) {
+                    (AgentOp::Register, true) => return Err("AgentExists"),
+                    (AgentOp::Rotate, false) => return Err("AgentNotFound"),
+                    _ => {}
+                }
+                let Made::Token(token) = made else { return Err("a token was expected") };
+                self.tokens.push(token.clone());
+                model.agents.insert(agent.clone(), token.clone());
+                Ok(Answer::Yes(true))
+            }
         }
     }
 
@@ -645,6 +682,37 @@ impl Run {
         expected.sort_by_key(|task| (task.created_at, task.id));
         let expected: Vec<_> = expected.iter().map(|task| task.id).collect();
         prop_assert_eq!(open, expected, "open after {:?}", call);
+        self.compare_lists(call)
+    }
+
+    /// What lists and counts say is what the model has.
+    fn compare_lists(&self, call: &Call) -> Result<(), TestCaseError> {
+        let (store, model) = (self.store(), &self.model);
+        let stats = store.stats().unwrap();
+        let counted = (stats.agents, stats.messages, stats.tasks.values().sum(), stats.threads.values().sum());
+        let expected = (model.agents.len(), model.messages.len(), model.tasks.len(), model.threads.len());
+        prop_assert_eq!(counted, (expected.0 as u64, expected.1 as u64, expected.2 as u64, expected.3 as u64));
+        for (status, count) in stats.tasks {
+            let listed = store.tasks(&TaskFilter::new().status(status).limit(usize::MAX)).unwrap().items;
+            let mut listed: Vec<_> = listed.iter().map(|task| task.id).collect();
+            listed.sort_unstable();
+            let expected = model.tasks.values().filter(|task| task.status == status).map(|task| task.id);
+            prop_assert_eq!(&listed, &expected.collect::<Vec<_>>(), "{} after {:?}", status, call);
+            prop_assert_eq!(listed.len() as u64, count);
+        }
+        for (status, count) in stats.threads {
+            let listed = store.threads(&ThreadFilter::new().status(status).limit(usize::MAX)).unwrap().items;
+            let expected = model.threads.values().filter(|thread| thread.status == status).count();
+            prop_assert_eq!((listed.len(), count), (expected, expected as u64), "{} after {:?}", status, call);
+            prop_assert!(listed.iter().all(|thread| thread.status == status));
+        }
+        let agents: Vec<_> = store.agents(None, usize::MAX).unwrap().into_iter().map(|agent| agent.id).collect();
+        prop_assert_eq!(agents, model.agents.keys().cloned().collect::<Vec<_>>(), "after {:?}", call);
+        for token in &self.tokens {
+            let let_in = store.authenticate(token).unwrap().map(|agent| agent.id);
+            let expected = model.agents.iter().find(|(_, good)| *good == token).map(|(agent, _)| agent.clone());
+            prop_assert_eq!(let_in, expected, "a token after {:?}", call);
+        }
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::tx::{News, Opened};
+use crate::tx::{Due, News, Opened};
 use crate::waiters::{Place, Waiters, Woken};
 use crate::{TaskFilter, TaskId, ThreadId, Timestamp};
 
@@ -17,7 +17,7 @@ fn news(tasks: impl IntoIterator<Item = Opened>) -> News {
 }
 
 /// A place whose first try has found nothing.
-fn settle(place: &Place<'_>, due: Option<(Timestamp, Duration)>) {
+fn settle(place: &Place<'_>, due: Option<Due>) {
     place.begin_try();
     assert_eq!(place.wait(Some(Instant::now()), due), Woken::TimeIsUp);
 }
@@ -34,7 +34,8 @@ fn one_task_wakes_one_of_10_000_waiters_and_nobody_when_it_is_claimed() {
     let first = places.remove(0);
     first.begin_try();
     first.leave_with(TaskId::from_bytes([1; 16]));
-    assert!(waiters.woken().is_empty());
+    waiters.announce(News { opened: BTreeMap::new(), due: Some(due(0, Duration::from_secs(300))) });
+    assert!(waiters.woken().is_empty(), "nor when its timeout becomes known");
 }
 
 #[test]
@@ -85,19 +86,24 @@ fn what_is_opened_during_a_try_ends_the_wait_after_it() {
     assert_eq!(place.wait(None, None), Woken::TryAgain);
 }
 
+fn due(micros: i64, until: Duration) -> Due {
+    Due { moment: Timestamp::from_micros(micros), until }
+}
+
 #[test]
-fn the_timekeeper_is_woken_by_what_is_due_sooner_and_by_nothing_later() {
+fn one_of_them_keeps_the_time_and_it_is_not_the_first_in_line() {
     let waiters = Waiters::default();
     let places: Vec<_> = (0..3).map(|_| waiters.join(&TaskFilter::new())).collect();
-    let at = |micros| Timestamp::from_micros(micros);
     for place in &places {
-        settle(place, Some((at(500), Duration::from_secs(500))));
+        settle(place, Some(due(500, Duration::from_secs(500))));
     }
-    waiters.announce(News { opened: BTreeMap::new(), due: Some(at(600)) });
-    assert!(waiters.woken().is_empty());
-    waiters.announce(News { opened: BTreeMap::new(), due: Some(at(400)) });
-    assert_eq!(waiters.woken(), [1], "one keeps the time, and it is not the first in line");
-    let [_first, keeper, _third] = places.try_into().unwrap();
+    waiters.announce(News { opened: BTreeMap::new(), due: Some(due(400, Duration::ZERO)) });
+    assert!(waiters.woken().is_empty(), "nobody is to try before it is due");
+    let [first, keeper, third] = places.try_into().unwrap();
+    assert_eq!(keeper.wait(None, None), Woken::TryAgain, "what is due sooner counts");
+    for other in [&first, &third] {
+        assert_eq!(other.wait(Some(Instant::now()), None), Woken::TimeIsUp);
+    }
     drop(keeper);
     assert_eq!(waiters.woken(), [2], "it is handed over");
 }
@@ -107,6 +113,12 @@ fn the_timekeeper_tries_again_when_something_is_due() {
     let waiters = Waiters::default();
     let place = waiters.join(&TaskFilter::new());
     place.begin_try();
-    let due = Some((Timestamp::from_micros(0), Duration::ZERO));
-    assert_eq!(place.wait(None, due), Woken::TryAgain);
+    assert_eq!(place.wait(None, Some(due(0, Duration::ZERO))), Woken::TryAgain);
+}
+
+#[test]
+fn what_is_due_beyond_the_machines_time_is_not_waited_for() {
+    let waiters = Waiters::default();
+    let place = waiters.join(&TaskFilter::new());
+    settle(&place, Some(due(0, Duration::MAX)));
 }
