@@ -12,8 +12,8 @@
 //!   woken for another, and nobody else.
 //! - Whoever was woken for a task and leaves with another, or with none, passes the wake-up on.
 //! - One of them, the timekeeper, sleeps only until the next claim times out or the next scheduled task's time comes, and
-//!   tries then, not before: its try sweeps, and what that opens wakes the others. It is not the first in line if there is another,
-//!   so that it seldom has to hand over.
+//!   tries then, not before: its try sweeps, and what that opens wakes the others. It is not the first in line if there
+//!   is another, so that it seldom has to hand over.
 //! - Nobody polls. Who goes to sleep has tried since every task that it was not woken for was opened.
 //!
 //! The locks come from the parent module, so that a checker of schedules can put its own in their place.
