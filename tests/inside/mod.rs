@@ -4,33 +4,41 @@
 #![expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "numbers here are small")]
 #![expect(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "numbers here are small")]
 
+mod campaign;
+mod child;
+mod clocks;
+mod damage;
 mod decode;
 mod faults;
 mod harness;
+mod histories;
+mod io_faults;
 mod keys;
+mod kills;
 mod life;
 mod model;
 mod pages;
+mod power;
 mod races;
 mod schedules;
 mod shuttled;
+mod soak;
 mod sqlite;
 mod waiters;
+mod writers;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::planted::{Bug, with_bug};
 
-/// Tries a property on this many inputs; the error shows the smallest that breaks it. `PROPTEST_CASES` in the
-/// environment multiplies nothing but replaces the number, for a longer campaign.
+/// Tries a property on this many inputs, times the campaign; the error shows the smallest that breaks it.
 fn try_property<S: Strategy>(
     cases: u32,
     inputs: &S,
     property: impl Fn(S::Value) -> Result<(), TestCaseError>,
 ) -> Result<(), String> {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(cases);
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 2_000, ..Config::default() };
+    let config = Config { cases: campaign::times(cases.into()) as u32, failure_persistence: None, max_shrink_iters: 2_000, ..Config::default() };
     TestRunner::new(config).run(inputs, property).map_err(|error| error.to_string())
 }
 

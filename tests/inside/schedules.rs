@@ -1,7 +1,6 @@
 //! No wake-up is lost, in whatever order threads run: the waiters under a checker that chooses the schedule.
 //!
 //! A schedule in which somebody waits for ever is a deadlock to the checker, which prints how to replay it.
-//! `KHALA_SCHEDULES` in the environment is how many schedules each check tries, instead of 50,000.
 
 use std::collections::BTreeMap;
 use std::panic::catch_unwind;
@@ -9,13 +8,14 @@ use std::panic::catch_unwind;
 use shuttle::sync::{Arc, Mutex};
 use shuttle::thread;
 
+use super::campaign::times;
 use super::shuttled::waiters::Waiters;
 use crate::planted::{Bug, with_bug};
 use crate::tx::{News, Opened};
 use crate::{TaskFilter, TaskId, ThreadId};
 
 fn schedules() -> usize {
-    std::env::var("KHALA_SCHEDULES").ok().and_then(|count| count.parse().ok()).unwrap_or(50_000)
+    times(100_000) as usize
 }
 
 /// What stands for the store: open tasks, oldest first, claimed under one lock.

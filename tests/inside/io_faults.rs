@@ -1,0 +1,1 @@
+//! Faults at every single input or output of a workload.

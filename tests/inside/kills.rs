@@ -1,0 +1,1 @@
+//! Processes killed, and power cut under a real file system.

@@ -1,0 +1,1 @@
+//! The writer's queue under a checker of schedules.
