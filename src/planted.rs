@@ -21,6 +21,8 @@ pub(crate) enum Bug {
     SurplusBytesAccepted,
     /// A batch answers its callers before its commit.
     AnswerBeforeCommit,
+    /// A leader takes the operations out of its batch, and others can still join it.
+    BatchLeftOpen,
     /// Who was woken for a task and leaves without it does not pass the wake-up on.
     WakeUpLost,
     /// Stored time follows the clock backwards.

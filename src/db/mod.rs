@@ -11,6 +11,7 @@ mod file;
 mod held;
 pub(crate) mod key;
 mod migrate;
+mod queue;
 mod raw;
 mod row;
 mod table;
@@ -19,10 +20,14 @@ mod test_disk;
 mod verify;
 mod writer;
 
+// Where `queue` finds its locks.
+use crate::sync;
+
 pub(crate) use counters::{Counters, fresh_ulid, random_bytes};
 pub(crate) use engine::{Engine, Options};
 pub use migrate::AppliedMigration;
 pub(crate) use migrate::history;
+pub(crate) use queue::Outcome;
 pub(crate) use row::{Entry, Index, Row, TableDef};
 pub(crate) use table::Tables;
 #[cfg(test)]
@@ -30,4 +35,4 @@ pub(crate) use table::{decode_row, encode_row};
 #[cfg(test)]
 pub(crate) use test_disk::TestDisk;
 pub(crate) use verify::{verify_counters, verify_rows};
-pub(crate) use writer::{Batch, Operation, Outcome, Ran, Writer};
+pub(crate) use writer::{Batch, Operation, Ran, Writer};

@@ -1,37 +1,30 @@
 //! Group commit: writers that come together share one transaction and one sync of the disk.
 //!
+//! Who leads a batch and who follows is decided in `queue.rs`; here is what the leader does:
+//!
 //! ```text
-//!   write ──> is a batch open? ── yes ──> add to it, wait for its outcome            (follower)
-//!                    │
-//!                    no ──> open one ──> wait for the engine ──> close the batch      (leader)
-//!                             run it in one transaction ──> commit ──> publish ──> let the engine go
+//!   run the operations in one transaction ──> commit, one sync ──> the outcome
 //! ```
 //!
-//! While a leader waits for the engine, and while the batch before it commits, others join: the busier the store, the
-//! larger the batches. A lone writer leads a batch of its own at once. There is no background thread.
-//!
-//! - All followers wait on one `OnceLock`, which wakes them with one system call.
 //! - An operation that fails before it writes costs the batch nothing. One that fails or panics after it wrote makes
 //!   the batch roll back, and the others run again without it.
 //! - A batch in which nobody wrote is not committed.
 //! - Nobody gets an answer, not even a "no", before the commit it was read under is durable.
 //! - After a failed commit nobody knows what is on the disk: everybody in the batch is told so, and the store refuses
 //!   further work until it is reopened.
-//!
-//! The scheme is an old one: David DeWitt et al., "Implementation techniques for main memory database systems" (1984).
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use super::counters::Counters;
 use super::engine::Engine;
+use super::queue::{Outcome, Queue};
 use super::table::Tables;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
 use crate::limits::BATCH_MAX_BYTES;
-use crate::planted::{Bug, planted};
 
 /// What a caller wants done in a transaction. It may be run more than once; what counts is the last time.
 pub(crate) trait Operation: Send + Sync {
@@ -55,36 +48,14 @@ pub(crate) struct Batch<'t> {
     pub(crate) now: Timestamp,
 }
 
-/// What became of a batch.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Outcome {
-    /// What its operations wrote is durable.
-    Committed,
-    /// Its commit failed, and may have happened or not.
-    Unknown,
-    /// Nothing was written: an earlier failure forbids it.
-    Refused,
-}
-
 pub(crate) struct Writer {
     engine: Engine,
     clock: Arc<dyn Clock>,
-    batch_max_operations: usize,
-    /// The batch that others may still join.
-    open: Mutex<Option<Arc<Joint>>>,
-    /// Held by the leader whose turn it is.
-    turn: Mutex<Turn>,
+    queue: Queue<Arc<dyn Operation>, Turn>,
     /// The latest moment given out, for those who only read.
     latest_micros: AtomicI64,
     /// Why the store refuses further work.
     failure: OnceLock<String>,
-}
-
-/// A batch from the outside: who is in it, and what became of it.
-struct Joint {
-    /// Added to only under the lock of `Writer::open`, while the batch stands there.
-    operations: Mutex<Vec<Arc<dyn Operation>>>,
-    outcome: OnceLock<Outcome>,
 }
 
 /// What one leader hands to the next.
@@ -99,9 +70,8 @@ impl Writer {
     pub(crate) fn new(engine: Engine, clock: Arc<dyn Clock>, batch_max_operations: usize) -> Result<Self> {
         let stored = engine.read(|tables| Counters::load(&tables))?;
         let latest_micros = AtomicI64::new(stored.highest_timestamp().as_micros());
-        let turn = Mutex::new(Turn { counters: stored.clone(), stored });
-        let (open, failure) = (Mutex::new(None), OnceLock::new());
-        Ok(Self { engine, clock, batch_max_operations, open, turn, latest_micros, failure })
+        let queue = Queue::new(batch_max_operations, Turn { counters: stored.clone(), stored });
+        Ok(Self { engine, clock, queue, latest_micros, failure: OnceLock::new() })
     }
 
     /// What `f` makes of a snapshot of the last durable commit, and of the moment it is: not before the latest one stored.
@@ -124,53 +94,15 @@ impl Writer {
     /// How many operations wait in the batch that is open.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
-        lock(&self.open).as_ref().map_or(0, |batch| lock(&batch.operations).len())
+        self.queue.waiting()
     }
 
     /// Runs this operation in a batch with whoever else is there. Returns when what it did is durable, or never will be.
     pub(crate) fn run(&self, operation: Arc<dyn Operation>) -> Outcome {
-        let mut open = lock(&self.open);
-        if let Some(batch) = open.as_ref().map(Arc::clone) {
-            let mut operations = lock(&batch.operations);
-            operations.push(operation);
-            if operations.len() >= self.batch_max_operations {
-                *open = None;
-            }
-            drop(operations);
-            drop(open);
-            return *batch.outcome.wait();
-        }
-        let batch = Arc::new(Joint { operations: Mutex::new(vec![operation]), outcome: OnceLock::new() });
-        if self.batch_max_operations > 1 {
-            *open = Some(Arc::clone(&batch));
-        }
-        drop(open);
-        self.lead(&batch)
-    }
-
-    fn lead(&self, batch: &Arc<Joint>) -> Outcome {
-        let mut turn = lock(&self.turn);
-        let operations = self.close(batch);
-        if planted(Bug::AnswerBeforeCommit) {
-            let _ = batch.outcome.set(Outcome::Committed);
-        }
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.run_all(&operations, &mut turn)))
-            .unwrap_or_else(|_| self.fail(Outcome::Unknown, "a panic in the engine or the clock"));
-        // Only the leader sets it, once. Published before the engine is let go: the next batch gathers meanwhile.
-        let outcome = *batch.outcome.get_or_init(|| outcome);
-        drop(turn);
-        // Callers' closures, whose destructors may do anything, go last.
-        drop(operations);
-        outcome
-    }
-
-    /// Takes the batch out of reach of those who might join it, and its operations out of it.
-    fn close(&self, batch: &Arc<Joint>) -> Vec<Arc<dyn Operation>> {
-        let mut open = lock(&self.open);
-        if open.as_ref().is_some_and(|open| Arc::ptr_eq(open, batch)) {
-            *open = None;
-        }
-        std::mem::take(&mut *lock(&batch.operations))
+        self.queue.run(operation, |operations, turn| {
+            catch_unwind(AssertUnwindSafe(|| self.run_all(operations, turn)))
+                .unwrap_or_else(|_| self.fail(Outcome::Unknown, "a panic in the engine or the clock"))
+        })
     }
 
     fn run_all(&self, operations: &[Arc<dyn Operation>], turn: &mut Turn) -> Outcome {
@@ -245,9 +177,4 @@ impl Writer {
         self.failure.get_or_init(|| reason.to_string());
         outcome
     }
-}
-
-/// The lock, also after a panic under it: what these locks guard is whole at every step.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -38,7 +38,12 @@ fn try_property<S: Strategy>(
     inputs: &S,
     property: impl Fn(S::Value) -> Result<(), TestCaseError>,
 ) -> Result<(), String> {
-    let config = Config { cases: campaign::times(cases.into()) as u32, failure_persistence: None, max_shrink_iters: 2_000, ..Config::default() };
+    let config = Config {
+        cases: campaign::times(cases.into()) as u32,
+        failure_persistence: None,
+        max_shrink_iters: 2_000,
+        ..Config::default()
+    };
     TestRunner::new(config).run(inputs, property).map_err(|error| error.to_string())
 }
 

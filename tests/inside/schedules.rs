@@ -14,10 +14,6 @@ use crate::planted::{Bug, with_bug};
 use crate::tx::{News, Opened};
 use crate::{TaskFilter, TaskId, ThreadId};
 
-fn schedules() -> usize {
-    times(100_000) as usize
-}
-
 /// What stands for the store: open tasks, oldest first, claimed under one lock.
 #[derive(Default)]
 struct Desk {
@@ -98,21 +94,40 @@ fn serve(planners: [&'static [&'static str]; 2], with_snatcher: bool) {
 
 #[test]
 fn no_wake_up_is_lost_in_random_schedules() {
-    shuttle::check_random(everybody_is_served, schedules());
-    shuttle::check_random(everybody_is_served_beside_a_snatcher, schedules());
+    random(everybody_is_served, times(50_000));
+    random(everybody_is_served_beside_a_snatcher, times(50_000));
 }
 
 #[test]
 fn no_wake_up_is_lost_in_schedules_with_few_and_evil_switches() {
-    shuttle::check_pct(everybody_is_served, schedules(), 3);
-    shuttle::check_pct(everybody_is_served_beside_a_snatcher, schedules(), 3);
+    with_few_switches(everybody_is_served, times(50_000));
+    with_few_switches(everybody_is_served_beside_a_snatcher, times(50_000));
 }
 
 #[test]
 fn control_a_lost_wake_up_is_seen() {
+    seen_in(Bug::WakeUpLost, everybody_is_served);
+}
+
+/// Runs a scene in so many schedules, at each step of which any thread may go on.
+pub(super) fn random(scene: fn(), schedules: u64) {
+    shuttle::check_random(scene, schedules as usize);
+    println!("{schedules} random schedules");
+}
+
+/// Runs a scene in so many schedules with three switches where a thread could have gone on ("PCT": Burckhardt et al., "A
+/// randomized scheduler with probabilistic guarantees of finding bugs", 2010).
+pub(super) fn with_few_switches(scene: fn(), schedules: u64) {
+    shuttle::check_pct(scene, schedules as usize, 3);
+    println!("{schedules} schedules with few switches");
+}
+
+/// The control of a scene: with this bug in place the checker must see it, and says in how many of 20 tries it did within
+/// 1,000 schedules.
+pub(super) fn seen_in(bug: Bug, scene: fn()) {
     // The checker runs its threads on one of this process: the planted bug is in place in all of them.
-    let seen = catch_unwind(|| {
-        with_bug(Some(Bug::WakeUpLost), || shuttle::check_random(everybody_is_served, 50_000));
-    });
-    assert!(seen.is_err(), "50,000 schedules, and nobody waited for ever");
+    let seen = || catch_unwind(|| with_bug(Some(bug), || shuttle::check_random(scene, 1_000))).is_err();
+    let count = (0..20).filter(|_| seen()).count();
+    println!("{bug:?} was seen in {count} of 20 times 1,000 schedules");
+    assert!(count > 0, "20,000 schedules, and nobody saw {bug:?}");
 }

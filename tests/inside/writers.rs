@@ -1,1 +1,83 @@
-//! The writer's queue under a checker of schedules.
+//! The line of writers in whatever order threads run: a checker chooses the schedule.
+//!
+//! Nobody waits for ever, every operation is done once, whoever has an answer has it after the commit it was read under,
+//! and no batch is larger than it may be. A schedule in which somebody waits for ever is a deadlock to the checker, which
+//! prints how to replay it.
+
+use shuttle::sync::{Arc, Mutex};
+use shuttle::thread;
+
+use super::campaign::times;
+use super::schedules::{random, seen_in, with_few_switches};
+use super::shuttled::queue::{Outcome, Queue};
+use crate::planted::Bug;
+
+/// What stands for the disk: the operations of each batch, in the order of the commits.
+type Disk = Mutex<Vec<Vec<u8>>>;
+
+/// What one leader hands to the next: how many batches there were.
+type Turn = usize;
+
+fn write(queue: &Queue<u8, Turn>, disk: &Disk, operation: u8) {
+    let outcome = queue.run(operation, |operations, batches| {
+        *batches += 1;
+        let mut disk = disk.lock().unwrap();
+        // A commit that fails is an outcome as any other: everybody of the batch has it.
+        let outcome = if operations.contains(&FAILING) { Outcome::Unknown } else { Outcome::Committed };
+        disk.push(operations.to_vec());
+        assert_eq!(disk.len(), *batches, "the leaders take turns");
+        outcome
+    });
+    let disk = disk.lock().unwrap();
+    let batch = disk.iter().find(|batch| batch.contains(&operation)).expect("an answer comes after the commit");
+    let failed = batch.contains(&FAILING);
+    assert_eq!(
+        outcome,
+        if failed { Outcome::Unknown } else { Outcome::Committed },
+        "everybody has the batch's outcome"
+    );
+}
+
+const FAILING: u8 = 3;
+
+/// Five writers with two operations each; batches of two at the most, or without a bound that matters.
+fn everybody_is_answered<const BATCH_MAX: usize>() {
+    let queue = Arc::new(Queue::new(BATCH_MAX, 0));
+    let disk = Arc::new(Disk::default());
+    let writers: Vec<_> = (0..5)
+        .map(|number| {
+            let (queue, disk) = (Arc::clone(&queue), Arc::clone(&disk));
+            thread::spawn(move || [number, number + 100].into_iter().for_each(|n| write(&queue, &disk, n)))
+        })
+        .collect();
+    for writer in writers {
+        writer.join().unwrap();
+    }
+    let disk = disk.lock().unwrap();
+    assert!(disk.iter().all(|batch| batch.len() <= BATCH_MAX), "{disk:?}");
+    let mut done = disk.concat();
+    done.sort_unstable();
+    assert_eq!(done, [0, 1, 2, 3, 4, 100, 101, 102, 103, 104], "each is done once: {disk:?}");
+}
+
+#[test]
+fn every_writer_is_answered_once_and_after_the_commit_in_random_schedules() {
+    random(everybody_is_answered::<1000>, times(50_000));
+    random(everybody_is_answered::<2>, times(50_000));
+}
+
+#[test]
+fn every_writer_is_answered_once_and_after_the_commit_in_schedules_with_few_and_evil_switches() {
+    with_few_switches(everybody_is_answered::<1000>, times(50_000));
+    with_few_switches(everybody_is_answered::<2>, times(50_000));
+}
+
+#[test]
+fn control_an_answer_before_the_commit_is_seen() {
+    seen_in(Bug::AnswerBeforeCommit, everybody_is_answered::<1000>);
+}
+
+#[test]
+fn control_a_batch_that_is_left_open_is_seen() {
+    seen_in(Bug::BatchLeftOpen, everybody_is_answered::<1000>);
+}

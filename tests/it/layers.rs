@@ -21,6 +21,7 @@ const LAYERS: &[&[&str]] = &[
 /// The files of `db/`, likewise.
 const DB_LAYERS: &[&str] = &[
     "writer",
+    "queue",
     "verify",
     "engine",
     "migrate",
@@ -34,6 +35,7 @@ const DB_LAYERS: &[&str] = &[
     "codec",
     "key",
     "test_disk",
+    "sync",
 ];
 
 /// The most lines of a file, its unit tests aside.
