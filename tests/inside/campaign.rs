@@ -34,6 +34,13 @@ pub(super) fn with_seed<T>(seed: u64, case: impl FnOnce(fastrand::Rng) -> Result
     panic!("{wrong}\nto try this one again: KHALA_SEED={seed}");
 }
 
+/// Says a line past the test framework, which keeps what a passing test prints to itself: what was tried and what was
+/// found, or that something could not be tried here.
+pub(super) fn report(line: impl std::fmt::Display) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "khala: {line}");
+}
+
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name} wants a number, not {text:?}")))
