@@ -5,19 +5,21 @@
 //! | `messages` | message id | row, thread id first |
 //! | `messages_by_step` | (thread id, step, message id) | – |
 //!
-//! Messages are keyed by id, not by thread, so that appends from many threads share the last page of the table.
+//! Messages are keyed by id, not by thread, so that appends from many threads share the last page of the table. Here is
+//! what a message is and how it is appended; `messages/history.rs` reads.
 
-use std::ops::Bound;
+mod history;
 
+pub use history::MessageFilter;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::db::key::{KeyRange, between, key, last_part, prefix};
+use crate::db::key::{key, last_part, prefix};
 use crate::db::{Entry, Index, Row, TableDef};
 use crate::error::{Error, Result};
 use crate::id::{AgentId, ClaimId, MessageId, TaskId, ThreadId};
 use crate::limits;
-use crate::tx::{ReadTx, WriteTx};
+use crate::tx::WriteTx;
 
 /// Something said in a thread.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -101,66 +103,6 @@ impl NewMessage {
     }
 }
 
-/// Which messages of a thread: what [`ReadTx::thread_messages`] takes. All of them, unless something is set; what is
-/// set combines.
-///
-/// ```
-/// use khala::MessageFilter;
-///
-/// let newest_ten_answers = MessageFilter::new().role("assistant").last(10);
-/// ```
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct MessageFilter {
-    role: Option<String>,
-    step: Option<u64>,
-    after: Option<MessageId>,
-    since: Option<Timestamp>,
-    last: Option<usize>,
-}
-
-impl MessageFilter {
-    /// All messages of the thread.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Only those said in this role.
-    #[must_use]
-    pub fn role(mut self, role: impl Into<String>) -> Self {
-        self.role = Some(role.into());
-        self
-    }
-
-    /// Only those of this step.
-    #[must_use]
-    pub fn step(mut self, step: u64) -> Self {
-        self.step = Some(step);
-        self
-    }
-
-    /// Only those appended after this message, whichever thread it is in and whether it still exists or not.
-    #[must_use]
-    pub fn after(mut self, id: MessageId) -> Self {
-        self.after = Some(id);
-        self
-    }
-
-    /// Only those appended at this moment or later.
-    #[must_use]
-    pub fn since(mut self, moment: Timestamp) -> Self {
-        self.since = Some(moment);
-        self
-    }
-
-    /// Only the last `count` of those that match the rest, still in the thread's order.
-    #[must_use]
-    pub fn last(mut self, count: usize) -> Self {
-        self.last = Some(count);
-        self
-    }
-}
-
 /// What is stored of a message under its id. The thread comes first and the time second, where they can be read
 /// without the texts behind them.
 #[derive(Serialize, Deserialize)]
@@ -229,11 +171,28 @@ impl WriteTx<'_> {
     /// [`under`](NewMessage::under) a claim; [`Error::InvalidInput`] or [`Error::TooLarge`] when the role is not 1 to 256
     /// bytes or a text is over 16 MiB.
     pub fn append_message(&mut self, thread: ThreadId, message: &NewMessage) -> Result<Message> {
-        message.check()?;
+        self.check_messages(thread, std::slice::from_ref(message))?;
+        self.put_message(thread, message)
+    }
+
+    /// Appends messages to a thread, in this order, and gives them back: all of them or, when one is refused, none.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`append_message`](Self::append_message).
+    pub fn append_messages(&mut self, thread: ThreadId, messages: &[NewMessage]) -> Result<Vec<Message>> {
+        self.check_messages(thread, messages)?;
+        messages.iter().map(|message| self.put_message(thread, message)).collect()
+    }
+
+    fn check_messages(&self, thread: ThreadId, messages: &[NewMessage]) -> Result<()> {
+        messages.iter().try_for_each(NewMessage::check)?;
         self.require_active_thread(thread)?;
-        if let Some((task, claim)) = message.under {
-            self.require_claim(task, claim)?;
-        }
+        let mut claims = messages.iter().filter_map(|message| message.under);
+        claims.try_for_each(|(task, claim)| self.require_claim(task, claim))
+    }
+
+    fn put_message(&mut self, thread: ThreadId, message: &NewMessage) -> Result<Message> {
         let message = Message {
             id: self.new_message_id()?,
             thread_id: thread,
@@ -275,108 +234,5 @@ impl WriteTx<'_> {
         let keys = self.tables().keys(&BY_STEP.table, &prefix(thread))?;
         let ids = keys.map(|key| Message::id_of_key(&key?)).collect::<Result<Vec<_>>>()?;
         ids.iter().try_for_each(|id| self.remove::<Message>(id).map(drop))
-    }
-}
-
-impl ReadTx<'_> {
-    /// The messages of a thread that match, by step and within a step in the order they were appended.
-    ///
-    /// Without [`last`](MessageFilter::last) that is as many as the thread has.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::ThreadNotFound`].
-    pub fn thread_messages(&self, thread: ThreadId, filter: &MessageFilter) -> Result<Vec<Message>> {
-        self.require_thread(thread)?;
-        let first = self.first_message_id(filter)?;
-        if filter.after.is_some() && self.newest_message()? < Some(first) {
-            return Ok(Vec::new());
-        }
-        let range = match filter.step {
-            Some(step) => between(&(thread, step), first, MessageId::from_u64(u64::MAX)),
-            None => prefix(thread),
-        };
-        let mut found = Vec::new();
-        let most = filter.last.unwrap_or(usize::MAX);
-        let mut keys = self.tables().keys(&BY_STEP.table, &range)?;
-        while found.len() < most {
-            let next = if filter.last.is_some() { keys.next_back() } else { keys.next() };
-            let Some(key) = next else { break };
-            let id = Message::id_of_key(&key?)?;
-            if id >= first {
-                found.extend(self.matching_message(id, filter)?);
-            }
-        }
-        if filter.last.is_some() {
-            found.reverse();
-        }
-        Ok(found)
-    }
-
-    /// The message with this id, if it has the filter's role. The rest of the filter is the index's part.
-    fn matching_message(&self, id: MessageId, filter: &MessageFilter) -> Result<Option<Message>> {
-        let matching = self.tables().get_with::<Message, _>(&id, |stored| {
-            filter.role.as_deref().is_none_or(|role| role == stored.role).then(|| Message::from_stored(id, stored))
-        })?;
-        matching
-            .ok_or_else(|| Error::corrupt(BY_STEP.table.name, format!("message {id} does not exist")))?
-            .transpose()
-            .map_err(|reason| Error::corrupt(Message::TABLE.name, format!("row {id}: {reason}")))
-    }
-
-    /// The lowest id that `after` and `since` let through.
-    fn first_message_id(&self, filter: &MessageFilter) -> Result<MessageId> {
-        let after = filter.after.map_or(1, |id| id.as_u64().saturating_add(1));
-        let since = filter.since.map_or(Ok(1), |moment| self.first_message_since(moment))?;
-        Ok(MessageId::from_u64(after.max(since)))
-    }
-
-    /// The first id appended at this moment or later: a bisection of all ids, since ids and times rise together.
-    fn first_message_since(&self, moment: Timestamp) -> Result<u64> {
-        let (mut low, mut high) = (1, self.newest_message()?.map_or(1, |newest| newest.as_u64().saturating_add(1)));
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.first_message_from(middle)? {
-                Some((id, created_at)) if created_at < moment => low = id.saturating_add(1),
-                _ => high = middle,
-            }
-        }
-        Ok(low)
-    }
-
-    /// The first message whose id is `id` or higher: its id, and when it was appended.
-    fn first_message_from(&self, id: u64) -> Result<Option<(u64, Timestamp)>> {
-        let range = (Bound::Included(key(id)), Bound::Unbounded);
-        let Some(key) = self.tables().keys(&Message::TABLE, &range)?.next() else { return Ok(None) };
-        let id = Message::id_of_key(&key?)?;
-        let created_at = self.tables().get_with::<Message, _>(&id, |stored| stored.created_at)?;
-        Ok(created_at.map(|created_at| (id.as_u64(), created_at)))
-    }
-
-    /// The message appended last in this thread: the highest of the last ids of its steps.
-    fn newest_message_of(&self, thread: ThreadId) -> Result<Option<MessageId>> {
-        let (first, mut end) = prefix(thread);
-        let mut newest = None;
-        loop {
-            let Some(last) = self.tables().keys(&BY_STEP.table, &(first.clone(), end))?.next_back() else {
-                return Ok(newest);
-            };
-            let mut last = last?;
-            newest = newest.max(Some(Message::id_of_key(&last)?));
-            // On to the step before: everything below this step's first key.
-            last.truncate(last.len().saturating_sub(size_of::<u64>()));
-            end = Bound::Excluded(last);
-        }
-    }
-
-    pub(crate) fn count_messages(&self) -> Result<u64> {
-        self.tables().len(&Message::TABLE)
-    }
-
-    /// The message appended last, in any thread.
-    pub(crate) fn newest_message(&self) -> Result<Option<MessageId>> {
-        const ALL: KeyRange = (Bound::Unbounded, Bound::Unbounded);
-        let newest = self.tables().keys(&Message::TABLE, &ALL)?.next_back();
-        newest.map(|key| Message::id_of_key(&key?)).transpose()
     }
 }

@@ -34,6 +34,7 @@ mod claims;
 mod queue;
 mod row;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 pub use claims::Claim;
@@ -158,6 +159,9 @@ pub struct NewTask {
     key: Option<String>,
 }
 
+/// Role, instruction, timeout, attempts, backoff, priority.
+type Description<'a> = (&'a str, &'a str, u32, Option<u32>, u32, i16);
+
 impl NewTask {
     /// This instruction for this role: a text of up to 16 MiB, and a name of 1 to 256 bytes.
     #[must_use]
@@ -236,18 +240,23 @@ impl NewTask {
         Ok(())
     }
 
+    /// What makes two tasks with one key the same. A backoff moves `not_before`, so it says nothing about a task that was
+    /// tried.
+    fn description(&self) -> Description<'_> {
+        (&self.role, &self.instruction, self.timeout_seconds, self.max_attempts, self.backoff_seconds, self.priority)
+    }
+
     /// Whether this is what the task was created from.
     fn describes(&self, task: &Task) -> bool {
-        // A backoff moves `not_before`, so it says nothing about a task that was tried.
-        (&self.role, &self.instruction, self.timeout_seconds, self.max_attempts, self.backoff_seconds, self.priority)
-            == (
-                &task.role,
-                &task.instruction,
-                task.timeout_seconds,
-                task.max_attempts,
-                task.backoff_seconds,
-                task.priority,
-            )
+        let of_task: Description<'_> = (
+            &task.role,
+            &task.instruction,
+            task.timeout_seconds,
+            task.max_attempts,
+            task.backoff_seconds,
+            task.priority,
+        );
+        self.description() == of_task
     }
 }
 
@@ -263,12 +272,35 @@ impl WriteTx<'_> {
     pub fn create_task(&mut self, thread: ThreadId, task: &NewTask) -> Result<Task> {
         task.check()?;
         self.require_active_thread(thread)?;
-        if let Some(key) = &task.key
-            && let Some(existing) = self.task_of_key(thread, key)?
-        {
-            let same = task.describes(&existing);
-            return if same { Ok(existing) } else { Err(Error::KeyConflict { key: key.clone(), task: existing.id }) };
+        match self.task_created_from(thread, task)? {
+            Some(existing) => Ok(existing),
+            None => self.put_new_task(thread, task),
         }
+    }
+
+    /// Adds tasks to a thread, in this order, and gives them back: all of them or, when one is refused, none.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`create_task`](Self::create_task), and [`Error::InvalidInput`] when two of them are different and have the
+    /// same key.
+    pub fn create_tasks(&mut self, thread: ThreadId, tasks: &[NewTask]) -> Result<Vec<Task>> {
+        tasks.iter().try_for_each(NewTask::check)?;
+        self.require_active_thread(thread)?;
+        let mut keys = BTreeMap::new();
+        for task in tasks {
+            self.task_created_from(thread, task)?;
+            if let Some(key) = &task.key
+                && keys.insert(key, task).is_some_and(|earlier| earlier.description() != task.description())
+            {
+                let reason = format!("{key:?} is that of two different tasks");
+                return Err(Error::InvalidInput { field: "task key", reason });
+            }
+        }
+        tasks.iter().map(|task| self.create_task(thread, task)).collect()
+    }
+
+    fn put_new_task(&mut self, thread: ThreadId, task: &NewTask) -> Result<Task> {
         let now = self.now();
         let is_later = task.not_before.is_some_and(|moment| moment > now);
         let task = Task {
@@ -305,6 +337,17 @@ impl ReadTx<'_> {
     /// Only what reading can meet: [`Error::Io`], [`Error::Corrupt`], [`Error::Poisoned`].
     pub fn task(&self, id: TaskId) -> Result<Option<Task>> {
         self.tables().get(&id)
+    }
+
+    /// The task that was created from this before, if it has a key that says so; an error if a different one has its key.
+    fn task_created_from(&self, thread: ThreadId, task: &NewTask) -> Result<Option<Task>> {
+        let Some(key) = &task.key else { return Ok(None) };
+        match self.task_of_key(thread, key)? {
+            Some(existing) if !task.describes(&existing) => {
+                Err(Error::KeyConflict { key: key.clone(), task: existing.id })
+            }
+            existing => Ok(existing),
+        }
     }
 
     fn task_of_key(&self, thread: ThreadId, text: &str) -> Result<Option<Task>> {

@@ -30,6 +30,24 @@ use crate::limits::BATCH_MAX_BYTES;
 pub(crate) trait Operation: Send + Sync {
     /// Runs on this batch, gives it back, and says whether it succeeded. It must not panic.
     fn run<'t>(&self, batch: Batch<'t>) -> (Batch<'t>, Ran);
+
+    /// Whether its commit is to be one after which a crashed file opens at once.
+    fn is_checkpoint(&self) -> bool {
+        false
+    }
+}
+
+/// Writes nothing, and wants a commit all the same.
+struct Checkpoint;
+
+impl Operation for Checkpoint {
+    fn run<'t>(&self, batch: Batch<'t>) -> (Batch<'t>, Ran) {
+        (batch, Ran::Succeeded)
+    }
+
+    fn is_checkpoint(&self) -> bool {
+        true
+    }
 }
 
 /// How an operation's run ended.
@@ -46,6 +64,16 @@ pub(crate) struct Batch<'t> {
     pub(crate) tables: Tables<'t>,
     pub(crate) counters: Counters,
     pub(crate) now: Timestamp,
+}
+
+/// How a transaction ends.
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    /// Nobody wrote, or what was written must not be kept.
+    Abort,
+    Commit,
+    /// With what an open after a crash would otherwise have to find out: twice the syncs.
+    Checkpoint,
 }
 
 pub(crate) struct Writer {
@@ -105,6 +133,11 @@ impl Writer {
         })
     }
 
+    /// Commits so that a crash from here on, until the next write, leaves a file that opens at once.
+    pub(crate) fn checkpoint(&self) -> Outcome {
+        self.run(Arc::new(Checkpoint))
+    }
+
     fn run_all(&self, operations: &[Arc<dyn Operation>], turn: &mut Turn) -> Outcome {
         let mut pending: Vec<_> = operations.iter().collect();
         while !pending.is_empty() {
@@ -120,26 +153,27 @@ impl Writer {
 
     /// Runs pending operations in one transaction and removes from `pending` those that need not run again.
     fn run_some(&self, pending: &mut Vec<&Arc<dyn Operation>>, turn: &mut Turn) -> Result<(), Outcome> {
-        let transaction = self.engine.begin_write().map_err(|error| self.fail(Outcome::Refused, error))?;
-        let keep = self.run_in(Tables::of_batch(&transaction), pending, turn)?;
-        if keep {
-            transaction.commit().map_err(|error| self.fail(Outcome::Unknown, error))
-        } else {
-            transaction.abort().map_err(|error| self.fail(Outcome::Refused, error))
+        let mut transaction = self.engine.begin_write().map_err(|error| self.fail(Outcome::Refused, error))?;
+        let end = self.run_in(Tables::of_batch(&transaction), pending, turn)?;
+        if end == End::Abort {
+            return transaction.abort().map_err(|error| self.fail(Outcome::Refused, error));
         }
+        transaction.set_quick_repair(end == End::Checkpoint);
+        transaction.commit().map_err(|error| self.fail(Outcome::Unknown, error))
     }
 
     /// Runs pending operations until all have run, they wrote as much as one commit should carry, or one of them spoils
-    /// the transaction by failing after it wrote. Says whether there is something to commit; the error is what becomes of
-    /// the batch when nothing can be done any more.
+    /// the transaction by failing after it wrote. Says how the transaction is to end; the error is what becomes of the
+    /// batch when nothing can be done any more.
     fn run_in(
         &self,
         tables: Tables<'_>,
         pending: &mut Vec<&Arc<dyn Operation>>,
         turn: &mut Turn,
-    ) -> Result<bool, Outcome> {
+    ) -> Result<End, Outcome> {
         let mut batch = Batch { tables, counters: turn.counters.clone(), now: Timestamp::MIN };
         let mut ran = 0;
+        let mut is_checkpoint = false;
         for operation in pending.iter() {
             let writes_before = batch.tables.writes();
             batch.now = batch.counters.now(self.clock.now());
@@ -152,9 +186,10 @@ impl Writer {
                 turn.counters = batch.counters;
                 turn.counters.roll_back_to(&turn.stored);
                 pending.remove(ran);
-                return Ok(false);
+                return Ok(End::Abort);
             }
             ran += 1;
+            is_checkpoint |= operation.is_checkpoint();
             if batch.tables.written_bytes() >= BATCH_MAX_BYTES {
                 break;
             }
@@ -169,7 +204,11 @@ impl Writer {
             saved.map_err(|error| self.fail(Outcome::Unknown, error))?;
             turn.stored = turn.counters.clone();
         }
-        Ok(wrote)
+        Ok(match (is_checkpoint, wrote) {
+            (true, _) => End::Checkpoint,
+            (false, true) => End::Commit,
+            (false, false) => End::Abort,
+        })
     }
 
     /// From here on the store refuses further work, for this reason.

@@ -86,6 +86,15 @@ impl Store {
         self.write(move |tx| tx.append_message(thread, &message))
     }
 
+    /// Appends messages to a thread in one step. See [`WriteTx::append_messages`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`WriteTx::append_messages`] and of [`write`](Self::write).
+    pub fn append_messages(&self, thread: ThreadId, messages: Vec<NewMessage>) -> Result<Vec<Message>> {
+        self.write(move |tx| tx.append_messages(thread, &messages))
+    }
+
     /// Appends a message only if the thread's newest one is the expected one. See [`WriteTx::append_message_at`].
     ///
     /// # Errors
@@ -116,6 +125,15 @@ impl Store {
     /// Those of [`WriteTx::create_task`] and of [`write`](Self::write).
     pub fn create_task(&self, thread: ThreadId, task: NewTask) -> Result<Task> {
         self.write(move |tx| tx.create_task(thread, &task))
+    }
+
+    /// Adds tasks to a thread in one step. See [`WriteTx::create_tasks`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`WriteTx::create_tasks`] and of [`write`](Self::write).
+    pub fn create_tasks(&self, thread: ThreadId, tasks: Vec<NewTask>) -> Result<Vec<Task>> {
+        self.write(move |tx| tx.create_tasks(thread, &tasks))
     }
 
     /// The task with this id, or `None`.

@@ -7,6 +7,7 @@
     reason = "a test that goes wrong is to stop at once"
 )]
 
+mod batches;
 mod files;
 mod fixtures;
 mod input;
