@@ -21,7 +21,6 @@ use crate::error::{Error, Result};
 use crate::id::MessageId;
 use crate::messages::Message;
 use crate::nested::{self, Access, StoreKey};
-use crate::tasks::Task;
 use crate::threads::Thread;
 use crate::tx::{self, ReadTx, WriteTx};
 use crate::waiters::Waiters;
@@ -200,7 +199,7 @@ impl ReadTx<'_> {
         self.verify_agents()?;
         verify_rows::<Thread>(self.tables())?;
         verify_rows::<Message>(self.tables())?;
-        verify_rows::<Task>(self.tables())?;
+        self.verify_tasks()?;
         verify_counters(self.tables(), self.newest_message()?.map(MessageId::as_u64))
     }
 

@@ -3,6 +3,7 @@
 //! A migration is applied in one transaction together with its record, so a file is at one version or the next and
 //! never between. A file with a version from the future is refused untouched.
 
+mod instructions_apart;
 mod life_of_a_task;
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,7 @@ struct Migration {
 const MIGRATIONS: &[Migration] = &[
     Migration { name: "0001_initial", run: initial },
     Migration { name: "0002_life_of_a_task", run: life_of_a_task::run },
+    Migration { name: "0003_instructions_apart", run: instructions_apart::run },
 ];
 
 /// The first schema: every table and index, empty.

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::messages::Message;
-use crate::tasks::{Task, TaskStatus};
+use crate::tasks::TaskStatus;
 use crate::threads::{Thread, ThreadStatus};
 use crate::tx::ReadTx;
 
@@ -42,12 +42,8 @@ impl ReadTx<'_> {
     pub fn stats(&self) -> Result<Stats> {
         let (agents, agent_bytes) = self.measure_agents()?;
         let tables = self.tables();
-        let bytes = [
-            agent_bytes,
-            tables.bytes_in_use::<Thread>()?,
-            tables.bytes_in_use::<Message>()?,
-            tables.bytes_in_use::<Task>()?,
-        ];
+        let bytes =
+            [agent_bytes, tables.bytes_in_use::<Thread>()?, tables.bytes_in_use::<Message>()?, self.measure_tasks()?];
         Ok(Stats {
             agents,
             threads: self.count_threads()?,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::queue::TaskFilter;
-use super::row::BY_STATUS;
+use super::row::{BY_STATUS, Instruction, TaskRow};
 use super::{Task, TaskStatus};
 use crate::clock::Timestamp;
 use crate::db::Row;
@@ -123,11 +123,11 @@ impl WriteTx<'_> {
     ///
     /// [`Error::TaskNotFound`].
     pub fn claim_task(&mut self, id: TaskId, agent: &AgentId) -> Result<Option<Claim>> {
-        let task = self.require_task(id)?;
-        if !task.is_claimable(self.now()) {
+        let row = self.require_task(id)?;
+        if !row.task.is_claimable(self.now()) {
             return Ok(None);
         }
-        self.claim(task, agent).map(Some)
+        self.claim(row, agent).map(Some)
     }
 
     /// Claims the task whose turn it is: of those the filter lets through, the highest priority first, within it the
@@ -146,16 +146,16 @@ impl WriteTx<'_> {
         filter.check_for_claiming()?;
         self.sweep(EXPIRE_SLICE_TASKS)?;
         match self.next_open_task(filter)? {
-            Some(task) => self.claim(task, agent).map(Some),
+            Some(row) => self.claim(row, agent).map(Some),
             None => Ok(None),
         }
     }
 
-    fn claim(&mut self, mut task: Task, agent: &AgentId) -> Result<Claim> {
+    fn claim(&mut self, mut row: TaskRow, agent: &AgentId) -> Result<Claim> {
         let id = self.new_claim_id()?;
-        task.claim(id, agent, self.now());
-        self.put_task(&task)?;
-        Ok(Claim { id, task })
+        row.task.claim(id, agent, self.now());
+        self.put_task(&row)?;
+        Ok(Claim { id, task: self.whole_task(row)? })
     }
 
     /// Makes a claim last its task's `timeout_seconds` from now. `false` says that the claim is no longer the task's.
@@ -165,14 +165,15 @@ impl WriteTx<'_> {
     ///
     /// [`Error::TaskNotFound`].
     pub fn renew_claim(&mut self, id: TaskId, claim: ClaimId) -> Result<bool> {
-        let mut task = self.require_task(id)?;
+        let mut row = self.require_task(id)?;
+        let task = &mut row.task;
         if !task.is_held_under(claim) {
             return Ok(false);
         }
         let renewed = Some(self.now() + task.timeout());
         if task.expires_at < renewed {
             task.expires_at = renewed;
-            self.put_task(&task)?;
+            self.put_task(&row)?;
         }
         Ok(true)
     }
@@ -184,13 +185,14 @@ impl WriteTx<'_> {
     ///
     /// [`Error::TaskNotFound`].
     pub fn release_task(&mut self, id: TaskId, claim: ClaimId) -> Result<bool> {
-        let mut task = self.require_task(id)?;
+        let mut row = self.require_task(id)?;
+        let task = &mut row.task;
         if !task.is_held_under(claim) {
             return Ok(false);
         }
         task.attempts = task.attempts.saturating_sub(1);
         task.reopen();
-        self.put_task(&task)?;
+        self.put_task(&row)?;
         Ok(true)
     }
 
@@ -208,12 +210,13 @@ impl WriteTx<'_> {
     ///
     /// [`Error::TaskNotFound`].
     pub fn complete_task(&mut self, id: TaskId, claim: ClaimId) -> Result<bool> {
-        let mut task = self.require_task(id)?;
+        let mut row = self.require_task(id)?;
+        let task = &mut row.task;
         if !task.is_held_under(claim) {
             return Ok(task.status == TaskStatus::Completed && task.claim_id == Some(claim));
         }
         task.finish(TaskStatus::Completed, self.now());
-        self.put_task(&task)?;
+        self.put_task(&row)?;
         Ok(true)
     }
 
@@ -226,12 +229,13 @@ impl WriteTx<'_> {
     /// [`Error::TaskNotFound`]; [`Error::TooLarge`] for a reason over 16 MiB.
     pub fn fail_task(&mut self, id: TaskId, claim: ClaimId, reason: &str) -> Result<bool> {
         limits::check_text("reason", reason)?;
-        let mut task = self.require_task(id)?;
+        let mut row = self.require_task(id)?;
+        let task = &mut row.task;
         if !task.is_held_under(claim) {
             return Ok(task.status == TaskStatus::Failed && task.claim_id == Some(claim));
         }
         task.fail(reason, self.now());
-        self.put_task(&task)?;
+        self.put_task(&row)?;
         Ok(true)
     }
 
@@ -242,18 +246,20 @@ impl WriteTx<'_> {
     ///
     /// [`Error::TaskNotFound`].
     pub fn cancel_task(&mut self, id: TaskId) -> Result<bool> {
-        let mut task = self.require_task(id)?;
+        let mut row = self.require_task(id)?;
+        let task = &mut row.task;
         if task.status.is_finished() {
             return Ok(task.status == TaskStatus::Cancelled);
         }
         task.lose_claim();
         task.finish(TaskStatus::Cancelled, self.now());
-        self.put_task(&task)?;
+        self.put_task(&row)?;
         Ok(true)
     }
 
     /// Stores a task, and tells those who wait for one what concerns them.
-    pub(super) fn put_task(&mut self, task: &Task) -> Result<()> {
+    pub(super) fn put_task(&mut self, row: &TaskRow) -> Result<()> {
+        let task = &row.task;
         if task.status == TaskStatus::Open {
             self.tell_opened(Opened { task: task.id, thread: task.thread_id, role: task.role.clone() });
         } else {
@@ -262,18 +268,24 @@ impl WriteTx<'_> {
         if matches!(task.status, TaskStatus::Claimed | TaskStatus::Scheduled) {
             self.tell_due(task.at());
         }
-        self.put(task)
+        self.put(row)
     }
 
     /// Removes all tasks of a thread.
     pub(crate) fn remove_tasks(&mut self, thread: ThreadId) -> Result<()> {
-        self.task_ids(thread)?.iter().try_for_each(|id| self.remove::<Task>(id).map(drop))
+        for id in self.task_ids(thread)? {
+            if self.tables().get_with::<TaskRow, _>(&id, |stored| stored.is_instruction_apart())? == Some(true) {
+                self.remove::<Instruction>(&id)?;
+            }
+            self.remove::<TaskRow>(&id)?;
+        }
+        Ok(())
     }
 
     /// An error unless this claim holds.
     pub(crate) fn require_claim(&self, id: TaskId, claim: ClaimId) -> Result<()> {
-        let task = self.require_task(id)?;
-        if task.is_held_under(claim) { Ok(()) } else { Err(Error::ClaimLost(id)) }
+        let row = self.require_task(id)?;
+        if row.task.is_held_under(claim) { Ok(()) } else { Err(Error::ClaimLost(id)) }
     }
 
     /// Takes away every claim that has timed out, its `expires_at` being now or before, and says how many. Those tasks are
@@ -304,12 +316,12 @@ impl WriteTx<'_> {
     fn each_due(&mut self, status: TaskStatus, most: usize, change: impl Fn(&mut Task)) -> Result<usize> {
         let early = Duration::from_secs(u64::from(planted(Bug::ExpireEarly)));
         let due = between(&(status.code(), "", 0_u16), Timestamp::MIN, self.now() + early);
-        let ids = self.tables().keys(&BY_STATUS.table, &due)?.take(most).map(|key| Task::id_of_key(&key?));
+        let ids = self.tables().keys(&BY_STATUS.table, &due)?.take(most).map(|key| TaskRow::id_of_key(&key?));
         let ids = ids.collect::<Result<Vec<_>>>()?;
         for &id in &ids {
-            let mut task = self.indexed_task(&BY_STATUS, id)?;
-            change(&mut task);
-            self.put_task(&task)?;
+            let mut row = self.listed_row(BY_STATUS.table, id)?;
+            change(&mut row.task);
+            self.put_task(&row)?;
         }
         Ok(ids.len())
     }
@@ -317,9 +329,9 @@ impl WriteTx<'_> {
     /// Reopens a task whatever its claim says, for a test of a write that fails half-way.
     #[cfg(test)]
     pub(crate) fn reopen_for_test(&mut self, id: TaskId) -> Result<()> {
-        let mut task = self.require_task(id)?;
-        task.reopen();
-        self.put_task(&task)
+        let mut row = self.require_task(id)?;
+        row.task.reopen();
+        self.put_task(&row)
     }
 }
 

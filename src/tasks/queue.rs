@@ -7,8 +7,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::Bound;
 
-use super::row::{BY_STATUS, BY_THREAD, order_of};
-use super::{Task, TaskStatus};
+use super::row::{BY_STATUS, BY_THREAD, TaskRow, order_of};
+use super::{Task, TaskStatus, missing};
 use crate::clock::Timestamp;
 use crate::db::Row;
 use crate::db::key::{KeyRange, after_prefix, between, key, last_part, prefix, text_end};
@@ -151,7 +151,7 @@ impl ReadTx<'_> {
         while oldest.len() < limit
             && let Some(Reverse((age, number))) = heads.pop()
         {
-            oldest.push(self.indexed_task(&BY_STATUS, Task::id_of_key(&age)?)?);
+            oldest.push(self.listed_task(BY_STATUS.table, TaskRow::id_of_key(&age)?)?);
             if let Some(queue) = queues.get_mut(number) {
                 heads.extend(next_age(queue)?.map(|age| Reverse((age, number))));
             }
@@ -178,13 +178,12 @@ impl ReadTx<'_> {
                 (BY_STATUS.table, prefix((TaskStatus::Open.code(), role.as_str())))
             }
             (None, Some(status), _) => (BY_STATUS.table, prefix(status.code())),
-            (None, None, _) => (Task::TABLE, (Bound::Unbounded, Bound::Unbounded)),
+            (None, None, _) => (TaskRow::TABLE, (Bound::Unbounded, Bound::Unbounded)),
         };
         self.page(&table, range, &filter.paging, |key| {
-            let id = Task::id_of_key(key)?;
-            let task = self.task(id)?;
-            let task = task.ok_or_else(|| Error::corrupt(table.name, format!("task {id} does not exist")))?;
-            Ok(filter.matches(&task).then_some(task))
+            let id = TaskRow::id_of_key(key)?;
+            let row = self.listed_row(table, id)?;
+            if filter.matches(&row.task) { self.whole_task(row).map(Some) } else { Ok(None) }
         })
     }
 
@@ -200,7 +199,7 @@ impl ReadTx<'_> {
     }
 
     /// The open task whose turn it is.
-    pub(super) fn next_open_task(&self, filter: &TaskFilter) -> Result<Option<Task>> {
+    pub(super) fn next_open_task(&self, filter: &TaskFilter) -> Result<Option<TaskRow>> {
         let next = match (filter.thread, &filter.role) {
             (Some(thread), role) => self.next_of_thread(thread, role.as_deref())?,
             (None, Some(role)) => self.head(&prefix((TaskStatus::Open.code(), role.as_str())))?,
@@ -212,7 +211,7 @@ impl ReadTx<'_> {
                 first
             }
         };
-        next.map(|place| self.indexed_task(&BY_STATUS, Task::id_of_key(&place)?)).transpose()
+        next.map(|place| self.listed_row(BY_STATUS.table, TaskRow::id_of_key(&place)?)).transpose()
     }
 
     /// The next moment at which a claim times out or a scheduled task's time comes.
@@ -220,7 +219,7 @@ impl ReadTx<'_> {
         let mut next: Option<Timestamp> = None;
         for status in [TaskStatus::Claimed, TaskStatus::Scheduled] {
             let Some(first) = self.tables().keys(&BY_STATUS.table, &prefix(status.code()))?.next() else { continue };
-            let due = self.indexed_task(&BY_STATUS, Task::id_of_key(&first?)?)?.at();
+            let due = self.listed_row(BY_STATUS.table, TaskRow::id_of_key(&first?)?)?.task.at();
             next = Some(next.map_or(due, |next| next.min(due)));
         }
         Ok(next)
@@ -235,13 +234,12 @@ impl ReadTx<'_> {
     fn next_of_thread(&self, thread: ThreadId, role: Option<&str>) -> Result<Option<Place>> {
         let mut first: Option<Place> = None;
         for key_of_task in self.tables().keys(&BY_THREAD.table, &prefix(thread))? {
-            let id = Task::id_of_key(&key_of_task?)?;
-            let place = self.tables().get_with::<Task, _>(&id, |stored| {
+            let id = TaskRow::id_of_key(&key_of_task?)?;
+            let place = self.tables().get_with::<TaskRow, _>(&id, |stored| {
                 let is_next = stored.is_open() && role.is_none_or(|role| role == stored.role());
                 is_next.then(|| key((order_of(stored.priority()), stored.created_at(), id)))
             })?;
-            let place =
-                place.ok_or_else(|| Error::corrupt(BY_THREAD.table.name, format!("task {id} does not exist")))?;
+            let place = place.ok_or_else(|| missing(BY_THREAD.table, id))?;
             let place = place.map(|place| last_part(BY_THREAD.table.name, &place)).transpose()?;
             first = first.into_iter().chain(place).min();
         }
@@ -272,7 +270,7 @@ impl ReadTx<'_> {
     pub(crate) fn unfinished_tasks(&self, thread: ThreadId) -> Result<Vec<TaskId>> {
         let mut unfinished = Vec::new();
         for id in self.task_ids(thread)? {
-            if !self.indexed_task(&BY_THREAD, id)?.status.is_finished() {
+            if !self.listed_row(BY_THREAD.table, id)?.task.status.is_finished() {
                 unfinished.push(id);
             }
         }
@@ -281,7 +279,7 @@ impl ReadTx<'_> {
 
     /// The tasks of a thread, oldest first.
     pub(crate) fn task_ids(&self, thread: ThreadId) -> Result<Vec<TaskId>> {
-        self.tables().keys(&BY_THREAD.table, &prefix(thread))?.map(|key| Task::id_of_key(&key?)).collect()
+        self.tables().keys(&BY_THREAD.table, &prefix(thread))?.map(|key| TaskRow::id_of_key(&key?)).collect()
     }
 }
 

@@ -375,7 +375,8 @@ enum Made {
 }
 
 fn new_task(plan: &Plan, not_before: Option<Timestamp>) -> NewTask {
-    let mut task = NewTask::new(role(plan.role), "Do it.")
+    // Some are long enough to stand apart.
+    let mut task = NewTask::new(role(plan.role), "Do it. ".repeat(plan.timeout_seconds as usize * 3))
         .timeout_seconds(plan.timeout_seconds)
         .backoff_seconds(plan.backoff_seconds)
         .priority(plan.priority);

@@ -12,6 +12,7 @@ mod decode;
 mod faults;
 mod harness;
 mod histories;
+mod instructions;
 mod io_faults;
 mod keys;
 mod kills;

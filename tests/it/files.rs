@@ -58,7 +58,7 @@ fn a_new_store_is_one_file_for_its_owner_alone() {
     }
     let history = store.schema_history().unwrap();
     let versions: Vec<_> = history.iter().map(|migration| (migration.version, migration.name.as_str())).collect();
-    assert_eq!(versions, [(1, "0001_initial"), (2, "0002_life_of_a_task")]);
+    assert_eq!(versions, [(1, "0001_initial"), (2, "0002_life_of_a_task"), (3, "0003_instructions_apart")]);
     store.verify().unwrap();
 }
 

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use khala::{
-    AgentId, ManualClock, MessageFilter, NewMessage, NewTask, Result, Store, TaskFilter, ThreadStatus, Timestamp,
+    AgentId, ManualClock, MessageFilter, NewMessage, NewTask, Result, Store, TaskFilter, TaskStatus, ThreadStatus,
+    Timestamp,
 };
 
 fn fixture(name: &str) -> PathBuf {
@@ -55,6 +56,9 @@ fn write_fixture(path: &Path) -> Result<String> {
     }
     store.append_message(thread, NewMessage::new("assistant", "large ".repeat(2_000)).meta("{}").step(2))?;
     let task = |instruction: &str| NewTask::new("reviewer", instruction).timeout_seconds(60);
+    // One that is finished, so that it stands in nobody's way.
+    let long = store.create_task(thread, task(&LONG.repeat(100)).key("long"))?;
+    assert!(store.cancel_task(long.id)?);
     store.create_task(thread, task("open"))?;
     store.create_task(thread, NewTask::new("writer\0", "open for another role"))?;
     let claimed = store.create_task(thread, task("claimed"))?;
@@ -80,12 +84,15 @@ fn write_fixture(path: &Path) -> Result<String> {
     Ok(token.expose().into())
 }
 
-/// What both schemas have, and that it goes on.
+/// An instruction that stands apart when repeated.
+const LONG: &str = "Long. ";
+
+/// What all schemas have, and that it goes on.
 fn opens_and_goes_on(schema: u32) {
     let Fixture { store, clock, _folder } = open_copy(schema);
     let history = store.schema_history().unwrap();
     let names: Vec<_> = history.iter().map(|migration| migration.name.as_str()).collect();
-    assert_eq!(names, ["0001_initial", "0002_life_of_a_task"]);
+    assert_eq!(names, ["0001_initial", "0002_life_of_a_task", "0003_instructions_apart"]);
 
     let ada = store.authenticate(&token(schema)).unwrap().unwrap().id;
     assert_eq!(ada.as_str(), "ada");
@@ -125,12 +132,45 @@ fn a_file_of_schema_1_is_upgraded_and_goes_on() {
 }
 
 #[test]
-fn a_file_of_schema_2_opens_and_goes_on() {
-    let file = fixture("schema-2.khala");
-    if std::env::var_os("KHALA_WRITE_FIXTURE").is_some() && !file.exists() {
-        fs::write(fixture("schema-2.token"), write_fixture(&file).unwrap()).unwrap();
-    }
+fn a_file_of_schema_2_is_upgraded_and_goes_on() {
     opens_and_goes_on(2);
+}
+
+#[test]
+fn a_file_of_schema_3_opens_and_goes_on() {
+    let file = fixture("schema-3.khala");
+    if std::env::var_os("KHALA_WRITE_FIXTURE").is_some() && !file.exists() {
+        fs::write(fixture("schema-3.token"), write_fixture(&file).unwrap()).unwrap();
+    }
+    let store = open_copy(3).store;
+    let finished = store.tasks(&TaskFilter::new().status(TaskStatus::Cancelled)).unwrap().items;
+    assert!(finished.iter().any(|task| task.instruction == LONG.repeat(100)));
+    opens_and_goes_on(3);
+}
+
+/// Instructions on both sides of the length from which on they stand apart, in tasks of every state.
+#[test]
+fn long_instructions_of_schema_2_come_through_the_upgrade() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("copy.khala");
+    fs::copy(fixture("schema-2-long-instructions.khala"), &path).unwrap();
+    let store = Store::builder().clock(clock()).open(&path).unwrap();
+    store.verify().unwrap();
+    let tasks = store.tasks(&TaskFilter::new()).unwrap().items;
+    assert_eq!(tasks.len(), 15);
+    for (tasks, length) in tasks.chunks(3).zip([10, 255, 256, 257, 5_000]) {
+        for (task, state) in tasks.iter().zip(["open", "claimed", "completed"]) {
+            assert_eq!((task.status.as_str(), &task.instruction), (state, &format!("{state:x<length$}")));
+        }
+    }
+    let ada = AgentId::new("ada").unwrap();
+    while let Some(claim) = store.claim_next(&ada, &TaskFilter::new()).unwrap() {
+        assert!(tasks.iter().any(|task| (task.id, &task.instruction) == (claim.task.id, &claim.task.instruction)));
+        assert!(store.complete_task(claim.task.id, claim.id).unwrap());
+    }
+    assert!(store.delete_thread(tasks[0].thread_id).unwrap());
+    assert_eq!(store.tasks(&TaskFilter::new()).unwrap().items, []);
+    store.verify().unwrap();
 }
 
 #[test]
@@ -140,6 +180,6 @@ fn an_upgraded_file_is_upgraded_once() {
     fs::copy(fixture("schema-1.khala"), &path).unwrap();
     let first = Store::open(&path).unwrap().schema_history().unwrap();
     let second = Store::open(&path).unwrap().schema_history().unwrap();
-    assert_eq!((first.len(), &first), (2, &second));
+    assert_eq!((first.len(), &first), (3, &second));
     assert!(first[1].applied_at >= first[0].applied_at);
 }
