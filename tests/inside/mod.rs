@@ -5,25 +5,17 @@
 #![expect(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "numbers here are small")]
 
 mod campaign;
-mod child;
-mod clocks;
-mod damage;
 mod decode;
 mod faults;
 mod harness;
-mod histories;
 mod instructions;
-mod io_faults;
 mod keys;
-mod kills;
 mod life;
 mod model;
 mod pages;
-mod power;
 mod races;
 mod schedules;
 mod shuttled;
-mod soak;
 mod sqlite;
 mod waiters;
 mod writers;

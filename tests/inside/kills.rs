@@ -1,1 +1,0 @@
-//! Processes killed, and power cut under a real file system.

@@ -1,1 +1,0 @@
-//! Everything at once, for a while.
