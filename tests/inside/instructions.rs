@@ -14,8 +14,8 @@ fn store_with_a_long_instruction() -> (Store, TaskId, String) {
     (store, task.id, text)
 }
 
-fn is_damage<T: std::fmt::Debug>(outcome: Result<T, Error>) {
-    assert!(matches!(&outcome, Err(Error::Corrupt { table: "instructions", .. })), "{outcome:?}");
+fn is_damage<T: std::fmt::Debug>(outcome: &Result<T, Error>) {
+    assert!(matches!(outcome, Err(Error::Corrupt { table: "instructions", .. })), "{outcome:?}");
 }
 
 #[test]
@@ -32,10 +32,10 @@ fn a_claim_and_every_list_give_the_whole_instruction() {
 fn an_instruction_that_is_missing_is_damage_and_not_an_empty_text() {
     let (store, task, _) = store_with_a_long_instruction();
     assert!(store.write(move |tx| tx.remove::<Instruction>(&task)).unwrap());
-    is_damage(store.task(task));
-    is_damage(store.open_tasks(10));
-    is_damage(store.claim_task(task, &AgentId::new("ada").unwrap()));
-    is_damage(store.verify());
+    is_damage(&store.task(task));
+    is_damage(&store.open_tasks(10));
+    is_damage(&store.claim_task(task, &AgentId::new("ada").unwrap()));
+    is_damage(&store.verify());
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn an_instruction_without_a_task_is_damage() {
     let (store, _, text) = store_with_a_long_instruction();
     let other = TaskId::from_bytes([7; 16]);
     store.write(move |tx| tx.put(&Instruction { task: other, text: text.clone() })).unwrap();
-    is_damage(store.verify());
+    is_damage(&store.verify());
     assert!(store.write(move |tx| tx.remove::<Instruction>(&other)).unwrap());
     store.verify().unwrap();
 }
