@@ -48,9 +48,9 @@ pub(crate) fn throughput(results: &Results) -> Result<Option<String>> {
 
 /// The time of one operation: reads, lists, expiry.
 pub(crate) fn times(results: &Results) -> Result<Option<String>> {
-    let measures = Measure::ALL.into_iter().filter(|measure| {
-        !is_rate(*measure) && (Measure::Drain..=Measure::ExpireNone).contains(measure)
-    });
+    let measures = Measure::ALL
+        .into_iter()
+        .filter(|measure| !is_rate(*measure) && (Measure::Drain..=Measure::ExpireNone).contains(measure));
     let places: Vec<_> = measures.flat_map(|measure| largest(results, measure)).collect();
     if places.is_empty() {
         return Ok(None);

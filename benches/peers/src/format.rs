@@ -19,8 +19,14 @@ pub(crate) fn seconds(value: f64) -> String {
     }
 }
 
+/// How many times; less than a tenth as a fraction.
 pub(crate) fn ratio(times: f64) -> String {
-    if times >= 10.0 { format!("{times:.0}×") } else if times >= 2.0 { format!("{times:.1}×") } else { format!("{times:.2}×") }
+    match times {
+        times if times >= 9.95 => format!("{}×", grouped(times)),
+        times if times >= 1.995 => format!("{times:.1}×"),
+        times if times >= 0.1 => format!("{times:.2}×"),
+        times => format!("1/{}×", grouped(1.0 / times)),
+    }
 }
 
 /// A whole number with its thousands set apart.
@@ -60,6 +66,6 @@ mod tests {
 
     #[test]
     fn ratios_are_exact_where_it_matters() {
-        assert_eq!([0.644, 1.254, 3.21, 16.4].map(ratio), ["0.64×", "1.25×", "3.2×", "16×"]);
+        assert_eq!([0.001, 0.644, 1.254, 3.21, 16.4].map(ratio), ["1/1,000×", "0.64×", "1.25×", "3.2×", "16×"]);
     }
 }

@@ -32,9 +32,7 @@ impl Goal {
         let (wanted, reached) = match self.wanted {
             Wanted::AtLeast(wanted) => (format!("≥ {}", ratio(wanted)), ratio(self.reached)),
             Wanted::AtMost(wanted) => (format!("≤ {}", ratio(wanted)), ratio(self.reached)),
-            Wanted::ValueAtMost(wanted, unit) => {
-                (format!("≤ {}", in_unit(wanted, unit)), in_unit(self.reached, unit))
-            }
+            Wanted::ValueAtMost(wanted, unit) => (format!("≤ {}", in_unit(wanted, unit)), in_unit(self.reached, unit)),
         };
         let answer = if self.is_reached() { "yes" } else { "no" };
         format!("{:<78} {wanted:>10} {reached:>10}  {answer}", self.what)

@@ -72,7 +72,7 @@ impl Mount {
         let device = fs::metadata(folder)?.dev();
         let device = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
         let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-        let found = mounts.lines().filter(|line| line.split(' ').nth(2) == Some(device.as_str())).last();
+        let found = mounts.lines().rfind(|line| line.split(' ').nth(2) == Some(device.as_str()));
         let mut described = found.and_then(|line| line.split_once(" - ")).map_or("", |(_, rest)| rest).split(' ');
         let mut word = || described.next().filter(|word| !word.is_empty()).unwrap_or("unknown").to_owned();
         Ok(Self { device, file_system: word(), source: word() })
@@ -83,10 +83,12 @@ impl Mount {
         let device = PathBuf::from("/sys/dev/block").join(&self.device);
         // A partition's folder lies in its disk's.
         let say = |file: &str| ["", ".."].iter().find_map(|up| read(device.join(up).join(file)));
+        let is_virtual = ["/dev/vd", "/dev/xvd"].iter().any(|name| self.source.starts_with(name));
         let kind = match say("queue/rotational").as_deref() {
-            Some("0") => "solid state or virtual",
+            _ if is_virtual => "virtual",
+            Some("0") => "solid state",
             Some(_) => "rotating",
-            None => "unknown kind",
+            None => "of unknown kind",
         };
         let parts = [say("device/model"), Some(kind.to_owned()), say("queue/write_cache").map(|mode| mode + " cache")];
         format!("{} ({})", self.source, parts.into_iter().flatten().collect::<Vec<_>>().join(", "))

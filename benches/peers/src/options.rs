@@ -186,13 +186,13 @@ impl Plan {
     pub(crate) fn stores(&self) -> Vec<PeerName> {
         self.peers.iter().copied().filter(|peer| peer.is_store()).collect()
     }
+}
 
-    /// These in this round's order: everybody comes first in turn.
-    pub(crate) fn in_turn<T>(&self, round: usize, mut all: Vec<T>) -> Vec<T> {
-        let first = round % all.len().max(1);
-        all.rotate_left(first);
-        all
-    }
+/// These in this round's order: everybody comes first in turn.
+pub(crate) fn in_turn<T>(round: usize, mut all: Vec<T>) -> Vec<T> {
+    let first = round % all.len().max(1);
+    all.rotate_left(first);
+    all
 }
 
 /// The folder of the build, which is on a disk.

@@ -121,11 +121,24 @@ pub(crate) struct NewTask {
 #[derive(Clone, Debug)]
 pub(crate) enum Request {
     CreateThread,
-    CreateTask { thread: Id, task: NewTask },
-    Append { thread: Id, message: NewMessage },
+    CreateTask {
+        thread: Id,
+        task: NewTask,
+    },
+    Append {
+        thread: Id,
+        message: NewMessage,
+    },
     /// The claim's id comes with it, for engines that do not make their own.
-    Claim { task: Id, agent: Arc<str>, claim: Id },
-    Complete { task: Id, claim: Id },
+    Claim {
+        task: Id,
+        agent: Arc<str>,
+        claim: Id,
+    },
+    Complete {
+        task: Id,
+        claim: Id,
+    },
     Expire,
 }
 

@@ -53,7 +53,7 @@ impl<O, A: Copy, T> Queue<O, A, T> {
             }
             drop(operations);
             drop(open);
-            return answer(batch.outcome.wait(), place);
+            return answer(batch.outcome.wait().as_ref(), place);
         }
         let batch = Arc::new(Batch { operations: Mutex::new(vec![operation]), outcome: OnceLock::new() });
         *open = Some(Arc::clone(&batch));
@@ -66,7 +66,7 @@ impl<O, A: Copy, T> Queue<O, A, T> {
         let operations = self.close(batch);
         let publish = Publish(&batch.outcome);
         let answers = work(&mut turn, &operations)?;
-        let answer = answer(batch.outcome.get_or_init(|| Some(answers)), 0);
+        let answer = answer(batch.outcome.get_or_init(|| Some(answers)).as_ref(), 0);
         drop(publish);
         drop(turn);
         answer
@@ -91,8 +91,8 @@ impl<A> Drop for Publish<'_, A> {
     }
 }
 
-fn answer<A: Copy>(outcome: &Option<Vec<A>>, place: usize) -> Result<A> {
-    let answer = outcome.as_ref().and_then(|answers| answers.get(place));
+fn answer<A: Copy>(outcome: Option<&Vec<A>>, place: usize) -> Result<A> {
+    let answer = outcome.and_then(|answers| answers.get(place));
     answer.copied().ok_or_else(|| anyhow!("the batch that this was in failed"))
 }
 

@@ -113,7 +113,8 @@ fn section(page: &mut String, results: &Results, measures: &[Measure], introduct
     }
     writeln!(page, "{introduction}")?;
     table(page, results, "", &places, |place| {
-        let threads = if place.measure == Measure::Drain { format!(", {} threads", place.threads) } else { String::new() };
+        let threads =
+            if place.measure == Measure::Drain { format!(", {} threads", place.threads) } else { String::new() };
         format!("{} ({} rows{threads})", place.measure.title(), grouped_usize(place.rows))
     })
 }
@@ -152,7 +153,9 @@ fn cell(results: &Results, place: Place, peer: PeerName) -> String {
 
 fn explained(measure: Measure) -> &'static str {
     match measure {
-        Measure::ClaimComplete => "Cycles a second: each claims the next open task and completes it, two durable operations.",
+        Measure::ClaimComplete => {
+            "Cycles a second: each claims the next open task and completes it, two durable operations."
+        }
         Measure::CreateClaimComplete => "Cycles a second: three durable operations.",
         _ => "Messages a second, each to one of many threads.",
     }

@@ -35,10 +35,7 @@ pub(crate) fn apply_all(
         tables.put(Table::Meta, COUNTERS, &encode(counters)?)?;
     }
     let wrote = answers.iter().any(|answer| {
-        !matches!(
-            answer,
-            Answer::Refused | Answer::Claimed(None) | Answer::Completed(false) | Answer::Expired(0)
-        )
+        !matches!(answer, Answer::Refused | Answer::Claimed(None) | Answer::Completed(false) | Answer::Expired(0))
     });
     Ok(Batch { answers, wrote })
 }
@@ -73,12 +70,7 @@ fn apply(tables: &mut impl Write, counters: &mut Counters, now: i64, request: &R
                 if !is_ours || task.status != status::CLAIMED {
                     return Ok(None);
                 }
-                Changed::to(&StoredTask {
-                    status: status::COMPLETED,
-                    expires_at: None,
-                    finished_at: Some(now),
-                    ..task
-                })
+                Changed::to(&StoredTask { status: status::COMPLETED, expires_at: None, finished_at: Some(now), ..task })
             })?;
             Ok(completed.map_or(Answer::Refused, |changed| Answer::Completed(changed || was_completed)))
         }
@@ -137,13 +129,7 @@ fn create_task(
     Ok(Answer::Created(id))
 }
 
-fn append(
-    tables: &mut impl Write,
-    counters: &mut Counters,
-    now: i64,
-    thread: Id,
-    new: &NewMessage,
-) -> Result<Answer> {
+fn append(tables: &mut impl Write, counters: &mut Counters, now: i64, thread: Id, new: &NewMessage) -> Result<Answer> {
     if !is_active(tables, thread)? {
         return Ok(Answer::Refused);
     }
@@ -223,7 +209,8 @@ fn change_task(
 }
 
 fn is_active(tables: &impl Read, thread: Id) -> Result<bool> {
-    let active = tables.get(Table::Threads, &thread, |bytes| Ok(decode::<StoredThread<'_>>(bytes)?.status == ACTIVE))?;
+    let active =
+        tables.get(Table::Threads, &thread, |bytes| Ok(decode::<StoredThread<'_>>(bytes)?.status == ACTIVE))?;
     Ok(active == Some(true))
 }
 

@@ -15,7 +15,8 @@ use crate::peer::{Answer, Check, Counts, NewMessage, NewTask, Peer, Request, See
 pub(crate) struct Khala(Store);
 
 impl Khala {
-    pub(crate) const SET_UP: &str = "the defaults: a cache of 64 MiB; the check on opening is off where no other is said";
+    pub(crate) const SET_UP: &str =
+        "the defaults: a cache of 64 MiB; the check on opening is off where no other is said";
 
     pub(crate) fn open(folder: &Path, clock: Clock, check: Check) -> Result<Self> {
         let builder = Store::builder().clock(clock).check_on_open(check == Check::On);
@@ -47,7 +48,10 @@ impl Peer for Khala {
 
     fn write_together(&self, requests: Vec<Request>) -> Result<Vec<Answer>> {
         let answers = self.0.write(move |tx| {
-            requests.iter().map(|request| write(tx, request).map_err(khala::Error::aborted)).collect::<khala::Result<_>>()
+            requests
+                .iter()
+                .map(|request| write(tx, request).map_err(khala::Error::aborted))
+                .collect::<khala::Result<_>>()
         });
         Ok(answers?)
     }

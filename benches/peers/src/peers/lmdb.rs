@@ -28,7 +28,10 @@ pub(crate) struct Lmdb {
 impl Lmdb {
     pub(crate) fn set_up() -> String {
         let version = heed::lmdb_version();
-        format!("LMDB {}.{}.{} through heed, synced on commit (its default)", version.major, version.minor, version.patch)
+        format!(
+            "LMDB {}.{}.{} through heed, synced on commit (its default)",
+            version.major, version.minor, version.patch
+        )
     }
 
     pub(crate) fn open(folder: &Path, clock: Clock) -> Result<Self> {
@@ -38,9 +41,9 @@ impl Lmdb {
         let env = unsafe { options.open(folder)? };
         let transaction = env.write_txn()?;
         let tables = env.create_databases_and_commit(transaction, |opener, transaction| {
-            let mut create = |table: Table| opener.create_database::<Bytes, Bytes>(transaction, Some(table.name()));
-            let [a, b, c, d, e, f, g] = Table::ALL;
-            let tables = [create(a)?, create(b)?, create(c)?, create(d)?, create(e)?, create(f)?, create(g)?];
+            let [threads, messages, by_step, tasks, by_status, by_thread, meta] =
+                Table::ALL.map(|table| opener.create_database::<Bytes, Bytes>(transaction, Some(table.name())));
+            let tables = [threads?, messages?, by_step?, tasks?, by_status?, by_thread?, meta?];
             Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit(tables))
         })?;
         let tables = tables.commit().context("the tables are there")?;

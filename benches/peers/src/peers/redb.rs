@@ -186,7 +186,7 @@ impl Value for &'static [u8] {
 impl Value for () {
     fn of(_: &[u8]) {}
 
-    fn bytes<'a>((): &'a ()) -> &'a [u8] {
+    fn bytes((): &()) -> &[u8] {
         &[]
     }
 }

@@ -35,7 +35,8 @@ const APPEND: &str = "INSERT INTO messages (thread_id, role, content, meta, step
 /// What an application makes of the original's `getThreadMessages` for each set of filters: without the conditions that
 /// are not asked for, which would keep SQLite from using the index for the rest.
 const ALL_MESSAGES: &str = "SELECT * FROM messages WHERE thread_id = ?1 ORDER BY step, id";
-const LAST_MESSAGES: &str = "SELECT * FROM (SELECT * FROM messages WHERE thread_id = ?1 ORDER BY step DESC, id DESC LIMIT ?2)
+const LAST_MESSAGES: &str =
+    "SELECT * FROM (SELECT * FROM messages WHERE thread_id = ?1 ORDER BY step DESC, id DESC LIMIT ?2)
     ORDER BY step, id";
 const MESSAGES_OF_STEP: &str = "SELECT * FROM messages WHERE thread_id = ?1 AND step = ?2 ORDER BY step, id";
 
@@ -57,7 +58,9 @@ enum Readers {
 impl Sqlite {
     pub(crate) fn set_up() -> String {
         let version = rusqlite::version();
-        format!("SQLite {version}, the original's schema, WAL, `synchronous=FULL`, a cache of 256 MiB, cached statements")
+        format!(
+            "SQLite {version}, the original's schema, WAL, `synchronous=FULL`, a cache of 256 MiB, cached statements"
+        )
     }
 
     pub(crate) fn on_one_connection(folder: &Path, clock: Clock) -> Result<Self> {

@@ -14,7 +14,7 @@ use super::quiet;
 use crate::crew::{More, work_together};
 use crate::loaded::Loaded;
 use crate::measure::{Measure, Place};
-use crate::options::Plan;
+use crate::options::{Plan, in_turn};
 use crate::recorder::Recorder;
 
 /// How many of the oldest tasks an agent picks from, for each agent in the race.
@@ -24,7 +24,7 @@ pub(super) fn run(plan: &Plan, base: &Path, recorder: &mut Recorder) -> Result<(
     for &threads in &plan.drain_threads {
         let place = Place { measure: Measure::Drain, rows: plan.drain_tasks, threads };
         for round in 0..plan.rounds {
-            for peer in plan.in_turn(round, plan.stores()) {
+            for peer in in_turn(round, plan.stores()) {
                 let mut store = Loaded::fresh(peer, base, plan.drain_tasks)?;
                 quiet(base)?;
                 let time = race(&mut store, threads)?;
@@ -45,7 +45,9 @@ fn race(store: &mut Loaded, agents: usize) -> Result<Duration> {
     let oldest = AtomicUsize::new(0);
     let claims: Vec<_> = tasks.iter().map(|_| AtomicUsize::new(0)).collect();
     let done = work_together(agents, Duration::MAX, |worker| {
-        let Some(number) = pick(&taken, &oldest, PAGE_PER_AGENT * agents, &mut worker.dice) else { return Ok(More::No) };
+        let Some(number) = pick(&taken, &oldest, PAGE_PER_AGENT * agents, &mut worker.dice) else {
+            return Ok(More::No);
+        };
         let of_the_list = (tasks.get(number), claims.get(number), taken.get(number));
         let (Some(task), Some(claims), Some(taken)) = of_the_list else { bail!("there is no task {number}") };
         if peer.claim(*task, &worker.agent)?.is_some() {

@@ -11,7 +11,7 @@ use crate::crew::{More, work_together};
 use crate::ids::Id;
 use crate::loaded::{INSTRUCTION_BYTES, Loaded, created, new_task};
 use crate::measure::{Measure, Place, Work};
-use crate::options::Plan;
+use crate::options::{Plan, in_turn};
 use crate::peer::{Answer, NewTask, Request, Seen};
 use crate::recorder::{Recorder, value};
 use crate::text::Texts;
@@ -65,7 +65,7 @@ fn measure(
 ) -> Result<()> {
     let place = Place { measure, rows: plan.queue_tasks, threads: 1 };
     for round in 0..plan.rounds {
-        for number in plan.in_turn(round, (0..queues.len()).collect()) {
+        for number in in_turn(round, (0..queues.len()).collect()) {
             let queue = queues.get_mut(number).context("a queue for everybody")?;
             quiet(base)?;
             let seconds = slice(queue, plan.slice)?;
@@ -143,7 +143,9 @@ impl Queue {
 fn claim(store: &Loaded, tasks: &[Id]) -> Result<()> {
     let requests: Vec<_> = tasks
         .iter()
-        .map(|&task| Ok(Request::Claim { task, agent: "holder".into(), claim: crate::ids::fresh(store.clock.micros())? }))
+        .map(|&task| {
+            Ok(Request::Claim { task, agent: "holder".into(), claim: crate::ids::fresh(store.clock.micros())? })
+        })
         .collect::<Result<_>>()?;
     let answers = in_slices(store, &requests)?;
     ensure!(answers.iter().all(|answer| matches!(answer, Answer::Claimed(Some(_)))), "every task was open");

@@ -6,15 +6,12 @@ use super::Kept;
 use crate::crew::{More, work_together};
 use crate::loaded::{Loaded, MESSAGE_BYTES, MESSAGES_PER_STEP, messages_of};
 use crate::measure::{Measure, Place, Work};
-use crate::options::Plan;
+use crate::options::{Plan, in_turn};
 use crate::peer::{Seen, Which};
 use crate::recorder::{Recorder, value};
 
-pub(super) const WORK: [(Work, Measure); 3] = [
-    (Work::ReadAll, Measure::ReadAll),
-    (Work::ReadLast, Measure::ReadLast),
-    (Work::ReadStep, Measure::ReadStep),
-];
+pub(super) const WORK: [(Work, Measure); 3] =
+    [(Work::ReadAll, Measure::ReadAll), (Work::ReadLast, Measure::ReadLast), (Work::ReadStep, Measure::ReadStep)];
 
 const LAST: usize = 20;
 
@@ -23,7 +20,7 @@ pub(super) fn run(plan: &Plan, kept: &mut Kept, recorder: &mut Recorder) -> Resu
     for (_, measure) in WORK.into_iter().filter(|(work, _)| plan.wants(*work)) {
         let place = Place { measure, rows, threads: 1 };
         for round in 0..plan.rounds {
-            for peer in plan.in_turn(round, plan.stores()) {
+            for peer in in_turn(round, plan.stores()) {
                 let store = kept.get(&(peer, rows)).context("the store was loaded")?;
                 let done = work_together(1, plan.slice, |worker| read(store, rows, measure, &mut worker.dice))?;
                 recorder.add(place, peer, round, value(measure, done));

@@ -13,7 +13,7 @@ use crate::child::{LoadFigures, Said};
 use crate::loaded::Content;
 use crate::machine::bytes_on_disk;
 use crate::measure::{Measure, Place};
-use crate::options::Plan;
+use crate::options::{Plan, in_turn};
 use crate::peer::{Check, PeerName};
 use crate::recorder::Recorder;
 
@@ -67,7 +67,7 @@ pub(super) fn reopen(plan: &Plan, base: &Path, recorder: &mut Recorder) -> Resul
     let rows = plan.most_rows();
     let place = |measure| Place { measure, rows, threads: 1 };
     for round in 0..plan.rounds.min(MOST_ROUNDS) {
-        for peer in plan.in_turn(round, plan.stores()) {
+        for peer in in_turn(round, plan.stores()) {
             let store = Reopened { plan, peer, folder: folder(base, peer, rows), base };
             let mut measured = vec![];
             store.kill_while_writing()?;

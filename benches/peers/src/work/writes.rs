@@ -10,7 +10,7 @@ use super::{Kept, quiet};
 use crate::crew::{Done, More, work_together};
 use crate::loaded::{INSTRUCTION_BYTES, Loaded, MESSAGE_BYTES, new_message, new_task};
 use crate::measure::{Measure, Place, Work};
-use crate::options::Plan;
+use crate::options::{Plan, in_turn};
 use crate::peer::PeerName;
 use crate::recorder::{Recorder, value};
 use crate::text::Texts;
@@ -24,6 +24,9 @@ pub(super) const WORK: [(Work, Measure); 4] = [
 
 const LONG_MESSAGE_BYTES: usize = 4_096;
 
+/// What part of a slice a new store is warmed up for.
+const WARM_UP: u32 = 3;
+
 /// The step of new messages, behind all that were loaded.
 const NEW_STEP: u64 = 1_000;
 
@@ -34,7 +37,7 @@ pub(super) fn run(plan: &Plan, base: &Path, kept: &mut Kept, recorder: &mut Reco
             for round in 0..plan.rounds {
                 // Few rows and many in the same round, so that they can be compared.
                 let all = plan.peers.iter().flat_map(|peer| plan.rows.iter().map(move |rows| (*peer, *rows)));
-                for (peer, rows) in plan.in_turn(round, all.collect()) {
+                for (peer, rows) in in_turn(round, all.collect()) {
                     let place = Place { measure, rows, threads };
                     let rate = one_slice(plan, base, kept, &texts, place, peer)?;
                     recorder.add(place, peer, round, rate);
@@ -46,20 +49,16 @@ pub(super) fn run(plan: &Plan, base: &Path, kept: &mut Kept, recorder: &mut Reco
     Ok(())
 }
 
-fn one_slice(
-    plan: &Plan,
-    base: &Path,
-    kept: &mut Kept,
-    texts: &Samples,
-    place: Place,
-    peer: PeerName,
-) -> Result<f64> {
+fn one_slice(plan: &Plan, base: &Path, kept: &mut Kept, texts: &Samples, place: Place, peer: PeerName) -> Result<f64> {
     if plan.is_kept(place.rows) && peer.is_store() {
         let store = kept.get_mut(&(peer, place.rows)).context("the store was loaded")?;
         store.fill_up()?;
         return slice(base, store, texts, place, plan.slice);
     }
     let mut store = Loaded::fresh(peer, base, place.rows)?;
+    // The first writes to a new file also pay for its blocks, which no store in use does.
+    let few = store.left().len() / 4;
+    work(&mut store, texts, place, plan.slice / WARM_UP, few)?;
     let rate = slice(base, &mut store, texts, place, plan.slice)?;
     store.close()?;
     Ok(rate)
@@ -81,21 +80,27 @@ impl Samples {
 
 fn slice(base: &Path, store: &mut Loaded, texts: &Samples, place: Place, time: Duration) -> Result<f64> {
     quiet(base)?;
-    let threads = place.threads;
-    let done = match place.measure {
-        Measure::ClaimComplete => claim_and_complete(store, threads, time)?,
-        Measure::CreateClaimComplete => create_claim_and_complete(store, &texts.instructions, threads, time)?,
-        Measure::Append4k => append(store, &texts.long, threads, time)?,
-        _ => append(store, &texts.short, threads, time)?,
-    };
+    let done = work(store, texts, place, time, usize::MAX)?;
     store.peer.settle();
     ensure!(done.operations > 0, "{} did nothing", store.name.label());
     Ok(value(place.measure, done))
 }
 
+/// Does the work of this place for so long, on at most so many of the tasks that were loaded.
+fn work(store: &mut Loaded, texts: &Samples, place: Place, time: Duration, most_tasks: usize) -> Result<Done> {
+    let threads = place.threads;
+    match place.measure {
+        Measure::ClaimComplete => claim_and_complete(store, threads, time, most_tasks),
+        Measure::CreateClaimComplete => create_claim_and_complete(store, &texts.instructions, threads, time),
+        Measure::Append4k => append(store, &texts.long, threads, time),
+        _ => append(store, &texts.short, threads, time),
+    }
+}
+
 /// Neighbours in the queue go to different agents, as they do when everybody takes what is oldest.
-fn claim_and_complete(store: &mut Loaded, threads: usize, time: Duration) -> Result<Done> {
-    let (peer, tasks, next) = (store.peer.as_ref(), store.left(), AtomicUsize::new(0));
+fn claim_and_complete(store: &mut Loaded, threads: usize, time: Duration, most_tasks: usize) -> Result<Done> {
+    let (peer, next) = (store.peer.as_ref(), AtomicUsize::new(0));
+    let tasks: Vec<_> = store.left().iter().copied().take(most_tasks).collect();
     let done = work_together(threads, time, |worker| {
         let Some(&task) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) else { return Ok(More::No) };
         let claim = peer.claim(task, &worker.agent)?.context("nobody else wanted the task")?;
