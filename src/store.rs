@@ -65,8 +65,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// What `f` gives back; [`Error::Nested`](crate::Error::Nested) from inside a closure of this store;
-    /// [`Error::Poisoned`](crate::Error::Poisoned) after a failure.
+    /// What `f` gives back; [`Error::Nested`] from inside a closure of this store;
+    /// [`Error::Poisoned`] after a failure.
     pub fn read<T>(&self, f: impl FnOnce(&ReadTx<'_>) -> Result<T>) -> Result<T> {
         nested::check(self.inner.key, Access::Read)?;
         self.inner.writer.check()?;
@@ -85,11 +85,11 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// - What `f` gives back; its own refusal is [`Error::aborted`](crate::Error::aborted).
-    /// - [`Error::Nested`](crate::Error::Nested) from inside a closure of this store, or from inside a write closure of
+    /// - What `f` gives back; its own refusal is [`Error::aborted`].
+    /// - [`Error::Nested`] from inside a closure of this store, or from inside a write closure of
     ///   any.
-    /// - [`Error::CommitUnknown`](crate::Error::CommitUnknown) when the commit failed, and
-    ///   [`Error::Poisoned`](crate::Error::Poisoned) from then on.
+    /// - [`Error::CommitUnknown`] when the commit failed, and
+    ///   [`Error::Poisoned`] from then on.
     pub fn write<T, F>(&self, f: F) -> Result<T>
     where
         T: Send + 'static,
@@ -127,7 +127,7 @@ impl Store {
         }
     }
 
-    /// Why the store refuses further work with [`Error::Poisoned`](crate::Error::Poisoned), if it does.
+    /// Why the store refuses further work with [`Error::Poisoned`], if it does.
     #[must_use]
     pub fn failure(&self) -> Option<&str> {
         self.inner.writer.failure()
@@ -149,7 +149,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`](crate::Error::Corrupt) with the first thing that is wrong.
+    /// [`Error::Corrupt`] with the first thing that is wrong.
     pub fn verify(&self) -> Result<()> {
         #[expect(
             clippy::redundant_closure_for_method_calls,
@@ -162,7 +162,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// Those of [`read`](Self::read), and [`Error::Io`](crate::Error::Io) when the file cannot be measured.
+    /// Those of [`read`](Self::read), and [`Error::Io`] when the file cannot be measured.
     pub fn stats(&self) -> Result<Stats> {
         #[expect(
             clippy::redundant_closure_for_method_calls,
@@ -193,7 +193,7 @@ impl ReadTx<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`](crate::Error::Corrupt) with the first thing that is wrong.
+    /// [`Error::Corrupt`] with the first thing that is wrong.
     pub fn verify(&self) -> Result<()> {
         verify_rows::<AppliedMigration>(self.tables())?;
         self.verify_agents()?;
