@@ -204,8 +204,8 @@ mod tests {
     fn a_file_of_a_newer_version_is_refused_untouched_also_after_its_crash() {
         for image in with_migration(7, "0007_from_the_future") {
             let error = is_refused(&image);
-            assert!(matches!(error, Error::SchemaTooNew { found: 7, supported: 2 }), "{error}");
-            assert_eq!(error.to_string(), "the file has schema 7; this version of khala knows schemas up to 2");
+            assert!(matches!(error, Error::SchemaTooNew { found: 7, supported: 3 }), "{error}");
+            assert_eq!(error.to_string(), "the file has schema 7; this version of khala knows schemas up to 3");
         }
     }
 
@@ -238,7 +238,7 @@ mod tests {
         let engine = open(&disk).unwrap();
         for image in images(&disk, engine) {
             let engine = open(&image).unwrap();
-            assert_eq!(engine.read(|tables| migrate::history(&tables)).unwrap().len(), 2);
+            assert_eq!(engine.read(|tables| migrate::history(&tables)).unwrap().len(), 3);
         }
     }
 }
