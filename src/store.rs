@@ -21,6 +21,7 @@ use crate::error::Result;
 use crate::id::MessageId;
 use crate::messages::Message;
 use crate::nested::{self, Access, StoreKey};
+use crate::planted::{Bug, planted};
 use crate::tasks::Task;
 use crate::threads::Thread;
 use crate::tx::{self, ReadTx, WriteTx};
@@ -46,6 +47,23 @@ struct Inner {
     file: Option<PathBuf>,
 }
 
+impl Inner {
+    /// Whoever waits for a task hears of it if the store fails in this call, however the call ends.
+    fn tell_of_a_failure(&self) -> FailureTold<'_> {
+        FailureTold(self)
+    }
+}
+
+struct FailureTold<'a>(&'a Inner);
+
+impl Drop for FailureTold<'_> {
+    fn drop(&mut self) {
+        if self.0.writer.failure().is_some() && !planted(Bug::FailureNotTold) {
+            self.0.waiters.wake_all();
+        }
+    }
+}
+
 impl Store {
     pub(crate) fn over(
         engine: Engine,
@@ -66,11 +84,14 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// What `f` gives back; [`Error::Nested`](crate::Error::Nested) from inside a closure of this store;
-    /// [`Error::Poisoned`](crate::Error::Poisoned) after a failure.
+    /// - What `f` gives back.
+    /// - [`Error::Nested`](crate::Error::Nested) from inside a closure of this store.
+    /// - [`Error::Io`](crate::Error::Io) when the file cannot be read, and [`Error::Poisoned`](crate::Error::Poisoned) from
+    ///   then on.
     pub fn read<T>(&self, f: impl FnOnce(&ReadTx<'_>) -> Result<T>) -> Result<T> {
         nested::check(self.inner.key, Access::Read)?;
         self.inner.writer.check()?;
+        let _told = self.inner.tell_of_a_failure();
         let _inside = nested::enter(self.inner.key, Access::Read);
         self.inner.writer.read(|tables, now| f(&ReadTx::new(tables, now)))
     }
@@ -89,8 +110,9 @@ impl Store {
     /// - What `f` gives back; its own refusal is [`Error::aborted`](crate::Error::aborted).
     /// - [`Error::Nested`](crate::Error::Nested) from inside a closure of this store, or from inside a write closure of
     ///   any.
-    /// - [`Error::CommitUnknown`](crate::Error::CommitUnknown) when the commit failed, and
-    ///   [`Error::Poisoned`](crate::Error::Poisoned) from then on.
+    /// - [`Error::Io`](crate::Error::Io) when the file cannot be read or written, and nothing was done;
+    ///   [`Error::CommitUnknown`](crate::Error::CommitUnknown) when the commit failed. From then on
+    ///   [`Error::Poisoned`](crate::Error::Poisoned).
     pub fn write<T, F>(&self, f: F) -> Result<T>
     where
         T: Send + 'static,
@@ -98,16 +120,14 @@ impl Store {
     {
         nested::check(self.inner.key, Access::Write)?;
         self.inner.writer.check()?;
-        let outcome = tx::run(&self.inner.writer, self.inner.key, f);
-        if self.inner.writer.failure().is_some() {
-            self.inner.waiters.wake_all();
-        }
-        let (answer, news) = outcome?;
+        let _told = self.inner.tell_of_a_failure();
+        let (answer, news) = tx::run(&self.inner.writer, self.inner.key, f)?;
         self.inner.waiters.announce(news);
         Ok(answer)
     }
 
-    /// Why the store refuses further work with [`Error::Poisoned`](crate::Error::Poisoned), if it does.
+    /// Why the store refuses further work with [`Error::Poisoned`](crate::Error::Poisoned), if it does: what could not be
+    /// done, with which file, and what the operating system said.
     #[must_use]
     pub fn failure(&self) -> Option<&str> {
         self.inner.writer.failure()

@@ -15,8 +15,8 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use super::counters::Counters;
 use super::engine::Engine;
@@ -25,6 +25,7 @@ use super::table::Tables;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
 use crate::limits::BATCH_MAX_BYTES;
+use crate::planted::{Bug, planted};
 
 /// What a caller wants done in a transaction. It may be run more than once; what counts is the last time.
 pub(crate) trait Operation: Send + Sync {
@@ -54,8 +55,6 @@ pub(crate) struct Writer {
     queue: Queue<Arc<dyn Operation>, Turn>,
     /// The latest moment given out, for those who only read.
     latest_micros: AtomicI64,
-    /// Why the store refuses further work.
-    failure: OnceLock<String>,
 }
 
 /// What one leader hands to the next.
@@ -71,7 +70,7 @@ impl Writer {
         let stored = engine.read(|tables| Counters::load(&tables))?;
         let latest_micros = AtomicI64::new(stored.highest_timestamp().as_micros());
         let queue = Queue::new(batch_max_operations, Turn { counters: stored.clone(), stored });
-        Ok(Self { engine, clock, queue, latest_micros, failure: OnceLock::new() })
+        Ok(Self { engine, clock, queue, latest_micros })
     }
 
     /// What `f` makes of a snapshot of the last durable commit, and of the moment it is: not before the latest one stored.
@@ -83,12 +82,12 @@ impl Writer {
 
     /// Why the store refuses further work, if it does.
     pub(crate) fn failure(&self) -> Option<&str> {
-        self.failure.get().map(String::as_str)
+        self.engine.failure().reason()
     }
 
     /// An error if the store refuses further work.
     pub(crate) fn check(&self) -> Result<()> {
-        if self.failure.get().is_some() { Err(Error::Poisoned) } else { Ok(()) }
+        if self.failure().is_some() { Err(Error::Poisoned) } else { Ok(()) }
     }
 
     /// How many operations wait in the batch that is open.
@@ -121,11 +120,12 @@ impl Writer {
     /// Runs pending operations in one transaction and removes from `pending` those that need not run again.
     fn run_some(&self, pending: &mut Vec<&Arc<dyn Operation>>, turn: &mut Turn) -> Result<(), Outcome> {
         let transaction = self.engine.begin_write().map_err(|error| self.fail(Outcome::Refused, error))?;
-        let keep = self.run_in(Tables::of_batch(&transaction), pending, turn)?;
-        if keep {
-            transaction.commit().map_err(|error| self.fail(Outcome::Unknown, error))
-        } else {
-            transaction.abort().map_err(|error| self.fail(Outcome::Refused, error))
+        let keep = self.run_in(self.engine.tables_of(&transaction), pending, turn)?;
+        match self.engine.end_write(transaction, keep) {
+            Err(error) if !planted(Bug::FaultSwallowed) => {
+                Err(self.fail(if keep { Outcome::Unknown } else { Outcome::Refused }, error))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -145,8 +145,9 @@ impl Writer {
             batch.now = batch.counters.now(self.clock.now());
             let end;
             (batch, end) = operation.run(batch);
-            if let Some(failure) = batch.tables.io_failure() {
-                return Err(self.fail(Outcome::Refused, failure));
+            // Its own, or that of a reader meanwhile: the engine does nothing more.
+            if self.failure().is_some() {
+                return Err(Outcome::Refused);
             }
             if end == Ran::Failed && batch.tables.writes() > writes_before {
                 turn.counters = batch.counters;
@@ -174,7 +175,7 @@ impl Writer {
 
     /// From here on the store refuses further work, for this reason.
     fn fail(&self, outcome: Outcome, reason: impl fmt::Display) -> Outcome {
-        self.failure.get_or_init(|| reason.to_string());
+        self.engine.failure().set(reason);
         outcome
     }
 }

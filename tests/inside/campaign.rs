@@ -26,12 +26,15 @@ pub(super) fn with_seed<T>(seed: u64, case: impl FnOnce(fastrand::Rng) -> Result
     let wrong = match std::panic::catch_unwind(run) {
         Ok(Ok(done)) => return done,
         Ok(Err(wrong)) => wrong,
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_owned()
-        }
+        Err(panic) => words_of(panic.as_ref()),
     };
     panic!("{wrong}\nto try this one again: KHALA_SEED={seed}");
+}
+
+/// What a panic said.
+pub(super) fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_owned()
 }
 
 /// Says a line past the test framework, which keeps what a passing test prints to itself: what was tried and what was

@@ -8,17 +8,26 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 const SAYS: &str = "khala: ";
 
+/// What a child does with its arguments.
+type Role = fn(&[String]);
+
 /// What a child can be, by name.
-const ROLES: &[(&str, fn(&[String]))] = &[];
+const ROLES: &[(&str, Role)] = &[("fills-a-file", super::io_faults::fills_a_file)];
 
 /// Starts a child in this role. `memory_bytes` is the most address space it may take.
 pub(super) fn start(role: &str, arguments: &[&str], memory_bytes: Option<u64>) -> Child {
+    let limit = memory_bytes.map(|bytes| format!("ulimit -v {}", bytes / 1024));
+    start_under(role, arguments, limit.as_deref())
+}
+
+/// Starts a child in this role, under limits that a shell sets first.
+pub(super) fn start_under(role: &str, arguments: &[&str], limits: Option<&str>) -> Child {
     assert!(ROLES.iter().any(|(name, _)| *name == role), "there is a role {role}");
-    let mut command = match memory_bytes {
+    let mut command = match limits {
         None => Command::new(std::env::current_exe().unwrap()),
-        Some(bytes) => {
+        Some(limits) => {
             let mut shell = Command::new("sh");
-            shell.args(["-c", &format!("ulimit -v {} && exec \"$@\"", bytes / 1024), "child"]);
+            shell.args(["-c", &format!("{limits} && exec \"$@\""), "child"]);
             shell.arg(std::env::current_exe().unwrap());
             shell
         }

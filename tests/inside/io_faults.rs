@@ -1,1 +1,0 @@
-//! Faults at every single input or output of a workload.
