@@ -106,26 +106,30 @@ impl Writer {
 
     fn run_all(&self, operations: &[Arc<dyn Operation>], turn: &mut Turn) -> Outcome {
         let mut pending: Vec<_> = operations.iter().collect();
+        let mut stored_some = false;
         while !pending.is_empty() {
-            if self.check().is_err() {
-                return Outcome::Refused;
-            }
-            if let Err(outcome) = self.run_some(&mut pending, turn) {
-                return outcome;
+            let ended =
+                if self.failure().is_some() { Err(Outcome::Refused) } else { self.run_some(&mut pending, turn) };
+            match ended {
+                Ok(stored) => stored_some |= stored,
+                // Nobody is told which part of the batch is stored and which is not.
+                Err(Outcome::Refused) if stored_some => return Outcome::Unknown,
+                Err(outcome) => return outcome,
             }
         }
         Outcome::Committed
     }
 
-    /// Runs pending operations in one transaction and removes from `pending` those that need not run again.
-    fn run_some(&self, pending: &mut Vec<&Arc<dyn Operation>>, turn: &mut Turn) -> Result<(), Outcome> {
+    /// Runs pending operations in one transaction and removes from `pending` those that need not run again. Says if it
+    /// stored something.
+    fn run_some(&self, pending: &mut Vec<&Arc<dyn Operation>>, turn: &mut Turn) -> Result<bool, Outcome> {
         let transaction = self.engine.begin_write().map_err(|error| self.fail(Outcome::Refused, error))?;
         let keep = self.run_in(self.engine.tables_of(&transaction), pending, turn)?;
         match self.engine.end_write(transaction, keep) {
             Err(error) if !planted(Bug::FaultSwallowed) => {
                 Err(self.fail(if keep { Outcome::Unknown } else { Outcome::Refused }, error))
             }
-            _ => Ok(()),
+            _ => Ok(keep),
         }
     }
 

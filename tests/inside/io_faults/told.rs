@@ -162,3 +162,30 @@ fn a_writer_that_comes_second_to_a_failure_knows_its_reason() {
     assert_eq!(store.failure(), Some("cannot read the store disk: Input/output error (os error 5)"));
     assert!(matches!(store.create_thread("review", "ada"), Err(Error::Poisoned)));
 }
+
+/// A batch too large for one commit: the first commit succeeds, and the operation after it fails.
+#[test]
+fn whoever_is_stored_is_not_told_that_nothing_was_done() {
+    let (disk, store, thread) = started(1 << 20);
+    let large = "x".repeat(crate::limits::TEXT_MAX_BYTES);
+    std::thread::scope(|scope| {
+        let mut batch = Together::new(scope, &store);
+        let runs = Arc::new(AtomicUsize::new(0));
+        let stored: Vec<_> = (0..4).map(|_| batch.join(append(thread, &large, &runs))).collect();
+        let (breaking, mut fifth) = (disk.clone(), append(thread, &large, &runs));
+        let failing = batch.join(move |tx| {
+            broken(&breaking, Some(Request::Write));
+            fifth(tx)
+        });
+        batch.go();
+        for writer in stored.into_iter().chain([failing]) {
+            let told = writer.join().unwrap();
+            assert!(matches!(told, Err(Error::CommitUnknown)), "{told:?}");
+        }
+    });
+    disk.arm(None);
+    drop(store);
+    let reopened = open(&disk, 1 << 20, true).unwrap();
+    assert_eq!(contents(&reopened, thread).len(), 4);
+    reopened.verify().unwrap();
+}
