@@ -123,7 +123,7 @@ impl Builder {
 
     /// The store on this disk, or a new one if it is empty: for tests of what a store does to a disk.
     #[cfg(test)]
-    pub(crate) fn open_on(self, disk: crate::db::TestDisk) -> Result<Store> {
+    pub(crate) fn open_on(self, disk: impl crate::db::StorageBackend) -> Result<Store> {
         let path = Path::new("disk");
         let engine = Engine::open_on(disk, path, &self.options, self.clock.as_ref())?;
         Store::over(engine, self.clock, self.batch_max_operations, None)

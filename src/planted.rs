@@ -27,6 +27,10 @@ pub(crate) enum Bug {
     WakeUpLost,
     /// Stored time follows the clock backwards.
     TimeFollowsClock,
+    /// A commit that the disk refused is taken for a success.
+    FaultSwallowed,
+    /// Nobody who waits is woken when the store fails.
+    FailureNotTold,
 }
 
 #[cfg(not(test))]

@@ -21,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::id::MessageId;
 use crate::messages::Message;
 use crate::nested::{self, Access, StoreKey};
+use crate::planted::{Bug, planted};
 use crate::threads::Thread;
 use crate::tx::{self, ReadTx, WriteTx};
 use crate::waiters::Waiters;
@@ -45,6 +46,23 @@ struct Inner {
     file: Option<PathBuf>,
 }
 
+impl Inner {
+    /// Whoever waits for a task hears of it if the store fails in this call, however the call ends.
+    fn tell_of_a_failure(&self) -> FailureTold<'_> {
+        FailureTold(self)
+    }
+}
+
+struct FailureTold<'a>(&'a Inner);
+
+impl Drop for FailureTold<'_> {
+    fn drop(&mut self) {
+        if self.0.writer.failure().is_some() && !planted(Bug::FailureNotTold) {
+            self.0.waiters.wake_all();
+        }
+    }
+}
+
 impl Store {
     pub(crate) fn over(
         engine: Engine,
@@ -65,11 +83,14 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// What `f` gives back; [`Error::Nested`] from inside a closure of this store;
-    /// [`Error::Poisoned`] after a failure.
+    /// - What `f` gives back.
+    /// - [`Error::Nested`] from inside a closure of this store.
+    /// - [`Error::Io`] when the file cannot be read, and [`Error::Poisoned`] from
+    ///   then on.
     pub fn read<T>(&self, f: impl FnOnce(&ReadTx<'_>) -> Result<T>) -> Result<T> {
         nested::check(self.inner.key, Access::Read)?;
         self.inner.writer.check()?;
+        let _told = self.inner.tell_of_a_failure();
         let _inside = nested::enter(self.inner.key, Access::Read);
         self.inner.writer.read(|tables, now| f(&ReadTx::new(tables, now)))
     }
@@ -88,8 +109,9 @@ impl Store {
     /// - What `f` gives back; its own refusal is [`Error::aborted`].
     /// - [`Error::Nested`] from inside a closure of this store, or from inside a write closure of
     ///   any.
-    /// - [`Error::CommitUnknown`] when the commit failed, and
-    ///   [`Error::Poisoned`] from then on.
+    /// - [`Error::Io`] when the file cannot be read or written, and nothing was done;
+    ///   [`Error::CommitUnknown`] when the commit failed. From then on
+    ///   [`Error::Poisoned`].
     pub fn write<T, F>(&self, f: F) -> Result<T>
     where
         T: Send + 'static,
@@ -97,9 +119,8 @@ impl Store {
     {
         nested::check(self.inner.key, Access::Write)?;
         self.inner.writer.check()?;
-        let outcome = tx::run(&self.inner.writer, self.inner.key, f);
-        self.wake_all_after_a_failure();
-        let (answer, news) = outcome?;
+        let _told = self.inner.tell_of_a_failure();
+        let (answer, news) = tx::run(&self.inner.writer, self.inner.key, f)?;
         self.inner.waiters.announce(news);
         Ok(answer)
     }
@@ -118,26 +139,19 @@ impl Store {
     pub fn checkpoint(&self) -> Result<()> {
         nested::check(self.inner.key, Access::Write)?;
         self.inner.writer.check()?;
-        let outcome = self.inner.writer.checkpoint();
-        self.wake_all_after_a_failure();
-        match outcome {
+        let _told = self.inner.tell_of_a_failure();
+        match self.inner.writer.checkpoint() {
             Outcome::Committed => Ok(()),
             Outcome::Unknown => Err(Error::CommitUnknown),
             Outcome::Refused => Err(Error::Poisoned),
         }
     }
 
-    /// Why the store refuses further work with [`Error::Poisoned`], if it does.
+    /// Why the store refuses further work with [`Error::Poisoned`], if it does: what could not be
+    /// done, with which file, and what the operating system said.
     #[must_use]
     pub fn failure(&self) -> Option<&str> {
         self.inner.writer.failure()
-    }
-
-    /// Those who wait learn it when they try again.
-    fn wake_all_after_a_failure(&self) {
-        if self.failure().is_some() {
-            self.inner.waiters.wake_all();
-        }
     }
 
     #[cfg(test)]

@@ -1,17 +1,20 @@
 //! The engine: one file, one writer, any number of snapshots.
 
 use std::fmt;
+use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use redb::backends::{FileBackend, InMemoryBackend};
-use redb::{DatabaseError, ReadableDatabase, StorageBackend, StorageError};
+use redb::{CommitError, DatabaseError, ReadableDatabase, StorageBackend, StorageError, WriteTransaction};
 
 use super::counters::Counters;
-use super::fault::{FILE, engine_error};
+use super::fault::{FILE, Failure, engine_error};
 use super::file::{self, Draft};
 use super::held::Held;
 use super::migrate;
 use super::table::Tables;
+use super::watched::Watched;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
 
@@ -24,6 +27,17 @@ pub(crate) struct Options {
 
 pub(crate) struct Engine {
     database: redb::Database,
+    failure: Arc<Failure>,
+}
+
+/// How a transaction ends.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum End {
+    /// Nobody wrote, or what was written must not be kept.
+    Abort,
+    Commit,
+    /// With what an open after a crash would otherwise have to find out: twice the syncs.
+    Checkpoint,
 }
 
 impl Engine {
@@ -51,31 +65,33 @@ impl Engine {
     /// The store on this disk, or a new one if it is empty.
     #[cfg(test)]
     pub(crate) fn open_on(
-        disk: super::test_disk::TestDisk,
+        disk: impl StorageBackend,
         path: &Path,
         options: &Options,
         clock: &dyn Clock,
     ) -> Result<Self> {
-        let is_empty = disk.len().is_ok_and(|len| len == 0);
-        let open = if is_empty { Self::create_in } else { Self::open_backend };
-        open(disk, path, options, clock)
+        if disk.len().map_err(|source| Error::Io { action: "measure the store", path: Some(path.into()), source })? == 0
+        {
+            return Self::create_in(disk, path, options, clock);
+        }
+        Self::open_backend(disk, path, options, clock)
     }
 
     /// A new store in an empty backend.
     fn create_in(backend: impl StorageBackend, path: &Path, options: &Options, clock: &dyn Clock) -> Result<Self> {
-        let engine = Self::over(backend, path, options)?;
+        let failure = Arc::new(Failure::default());
+        let watched = Watched::new(backend, path.into(), Arc::clone(&failure));
+        let engine = Self::over(watched, failure, path, options)?;
         engine.migrate(0, clock)?;
         Ok(engine)
     }
 
     /// The store in this backend. Nothing in it changes until it is known to be a store of a version known here.
     fn open_backend(backend: impl StorageBackend, path: &Path, options: &Options, clock: &dyn Clock) -> Result<Self> {
-        let held = Held::new(backend).map_err(|source| Error::Io {
-            action: "open the store",
-            path: Some(path.into()),
-            source,
-        })?;
-        let engine = Self::over(held.clone(), path, options)?;
+        let failure = Arc::new(Failure::default());
+        let watched = Watched::new(backend, path.into(), Arc::clone(&failure));
+        let held = Held::new(watched).map_err(|source| open_io_error(path, source))?;
+        let engine = Self::over(held.clone(), failure, path, options)?;
         // Some other program's file has no such table, one of another shape, or nothing in it.
         let not_a_store = || Error::NotAStore { path: path.into() };
         let history = match engine.read(|tables| migrate::history(&tables)) {
@@ -84,18 +100,18 @@ impl Engine {
             history => history?,
         };
         let applied = migrate::version_of(&history)?;
-        held.release().map_err(|source| Error::Io { action: "open the store", path: Some(path.into()), source })?;
+        held.release().map_err(|source| open_io_error(path, source))?;
         engine.migrate(applied, clock)?;
         Ok(engine)
     }
 
-    fn over(backend: impl StorageBackend, path: &Path, options: &Options) -> Result<Self> {
+    fn over(backend: impl StorageBackend, failure: Arc<Failure>, path: &Path, options: &Options) -> Result<Self> {
         let database = redb::Builder::new()
             .set_cache_size(options.cache_bytes)
             .set_check_integrity_on_open(options.check_on_open)
             .create_with_backend(backend)
             .map_err(|e| open_error(path, e))?;
-        Ok(Self { database })
+        Ok(Self { database, failure })
     }
 
     /// Applies what is pending after the first `applied` migrations, each in a transaction of its own.
@@ -106,24 +122,41 @@ impl Engine {
 
     /// What `f` makes of a snapshot of the last durable commit.
     pub(crate) fn read<T>(&self, f: impl FnOnce(Tables<'_>) -> Result<T>) -> Result<T> {
-        let transaction = self.database.begin_read().map_err(|e| engine_error(FILE, e))?;
-        f(Tables::of_snapshot(&transaction))
+        let transaction = self.database.begin_read().map_err(|e| self.failure.engine_error(FILE, e))?;
+        f(Tables::of_snapshot(&transaction, &self.failure))
     }
 
-    pub(super) fn begin_write(&self) -> Result<redb::WriteTransaction> {
-        self.database.begin_write().map_err(|e| engine_error(FILE, e))
+    pub(super) fn begin_write(&self) -> Result<WriteTransaction> {
+        self.database.begin_write().map_err(|e| self.failure.engine_error(FILE, e))
+    }
+
+    pub(super) fn tables_of<'t>(&'t self, transaction: &'t WriteTransaction) -> Tables<'t> {
+        Tables::of_batch(transaction, &self.failure)
+    }
+
+    /// Ends the transaction. When this returns `Ok`, what it did is durable, or gone.
+    pub(super) fn end_write(&self, mut transaction: WriteTransaction, end: End) -> Result<()> {
+        transaction.set_quick_repair(end == End::Checkpoint);
+        let ended =
+            if end == End::Abort { transaction.abort().map_err(CommitError::from) } else { transaction.commit() };
+        ended.map_err(|e| self.failure.engine_error(FILE, e))
+    }
+
+    /// Why nothing more can be done, if so.
+    pub(super) fn failure(&self) -> &Failure {
+        &self.failure
     }
 
     /// One durable transaction outside the queue of writers, for a store that nobody shares yet.
     fn write_alone(&self, clock: &dyn Clock, f: impl FnOnce(&mut Tables<'_>, Timestamp) -> Result<()>) -> Result<()> {
         let transaction = self.begin_write()?;
-        let mut tables = Tables::of_batch(&transaction);
+        let mut tables = self.tables_of(&transaction);
         let before = Counters::load(&tables)?;
         let mut counters = before.clone();
         f(&mut tables, counters.now(clock.now()))?;
         counters.save(&before, &mut tables)?;
         drop(tables);
-        transaction.commit().map_err(|e| engine_error(FILE, e))
+        self.end_write(transaction, End::Commit)
     }
 }
 
@@ -139,14 +172,17 @@ fn open_error(path: &Path, error: DatabaseError) -> Error {
             Error::AlreadyOpen { path: path.into() }
         }
         DatabaseError::UpgradeRequired(_) => Error::NotAStore { path: path.into() },
-        DatabaseError::Storage(StorageError::Io(source)) => {
-            Error::Io { action: "open the store", path: Some(path.into()), source }
-        }
+        DatabaseError::Storage(StorageError::Io(source)) => open_io_error(path, source),
         DatabaseError::Storage(StorageError::Corrupted(reason)) => {
             Error::corrupt(FILE, format!("{}: {reason}", path.display()))
         }
         other => engine_error(FILE, other),
     }
+}
+
+/// What was met where the file was read or written, or else this.
+fn open_io_error(path: &Path, source: io::Error) -> Error {
+    source.downcast().unwrap_or_else(|source| Error::Io { action: "open the store", path: Some(path.into()), source })
 }
 
 #[cfg(test)]

@@ -118,3 +118,44 @@ fn create_private(path: &Path) -> io::Result<File> {
 fn io_error(action: &'static str, path: &Path, source: io::Error) -> Error {
     Error::Io { action, path: Some(path.into()), source }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names_in(folder: &Path) -> Vec<String> {
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_draft_that_cannot_take_its_name_says_so_and_disappears() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agents.khala");
+        let draft = Draft::begin(&path).unwrap().unwrap();
+        // Somebody puts something there that no file can take the place of.
+        fs::create_dir(&path).unwrap();
+        let error = draft.publish().unwrap_err();
+        assert!(matches!(&error, Error::Io { path: Some(named), .. } if *named == path), "{error:?}");
+        assert_eq!(names_in(folder.path()), ["agents.khala"]);
+        fs::remove_dir(&path).unwrap();
+        Draft::begin(&path).unwrap().unwrap().publish().unwrap();
+        assert_eq!(names_in(folder.path()), ["agents.khala"]);
+    }
+
+    #[test]
+    fn a_draft_that_is_gone_is_not_published() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agents.khala");
+        let draft = Draft::begin(&path).unwrap().unwrap();
+        fs::remove_file(&draft.other_name).unwrap();
+        assert!(draft.publish().is_err());
+        assert_eq!(names_in(folder.path()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_draft_that_is_given_up_disappears() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Draft::begin(&folder.path().join("agents.khala")).unwrap().unwrap());
+        assert_eq!(names_in(folder.path()), Vec::<String>::new());
+    }
+}

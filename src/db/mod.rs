@@ -6,6 +6,8 @@
 mod codec;
 mod counters;
 mod engine;
+#[cfg(test)]
+mod failing_disk;
 mod fault;
 mod file;
 mod held;
@@ -18,6 +20,7 @@ mod table;
 #[cfg(test)]
 mod test_disk;
 mod verify;
+mod watched;
 mod writer;
 
 // Where `queue` finds its locks.
@@ -25,9 +28,13 @@ use crate::sync;
 
 pub(crate) use counters::{Counters, fresh_ulid, random_bytes};
 pub(crate) use engine::{Engine, Options};
+#[cfg(test)]
+pub(crate) use failing_disk::{Asked, FailingDisk, Fault, Plan, Request};
 pub use migrate::AppliedMigration;
 pub(crate) use migrate::history;
 pub(crate) use queue::Outcome;
+#[cfg(test)]
+pub(crate) use redb::StorageBackend;
 pub(crate) use row::{Entry, Index, Row, TableDef};
 pub(crate) use table::Tables;
 #[cfg(test)]

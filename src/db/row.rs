@@ -5,10 +5,9 @@
 
 use std::fmt;
 
-use redb::{ReadTransaction, TableDefinition, WriteTransaction};
+use redb::{ReadTransaction, TableDefinition, TableError, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
-use super::fault::engine_error;
 use super::key::KeyPart;
 use super::raw::{RawKey, RawTable, RawValue};
 use crate::error::Result;
@@ -60,8 +59,8 @@ impl Entry {
     }
 }
 
-type OpenInSnapshot = fn(&ReadTransaction, &'static str) -> Result<Box<dyn RawTable>>;
-type OpenInBatch = for<'t> fn(&'t WriteTransaction, &'static str) -> Result<Box<dyn RawTable + 't>>;
+type OpenInSnapshot = fn(&ReadTransaction, &'static str) -> Result<Box<dyn RawTable>, TableError>;
+type OpenInBatch = for<'t> fn(&'t WriteTransaction, &'static str) -> Result<Box<dyn RawTable + 't>, TableError>;
 
 /// A table's name and the shape of its keys and values. Keys of one width say so: they take a quarter less room.
 #[derive(Clone, Copy)]
@@ -102,15 +101,13 @@ impl TableDef {
 fn open_in_snapshot<K: RawKey, V: RawValue>(
     transaction: &ReadTransaction,
     name: &'static str,
-) -> Result<Box<dyn RawTable>> {
-    let table = transaction.open_table(TableDefinition::<K, V>::new(name)).map_err(|e| engine_error(name, e))?;
-    Ok(Box::new(table))
+) -> Result<Box<dyn RawTable>, TableError> {
+    Ok(Box::new(transaction.open_table(TableDefinition::<K, V>::new(name))?))
 }
 
 fn open_in_batch<'t, K: RawKey, V: RawValue>(
     transaction: &'t WriteTransaction,
     name: &'static str,
-) -> Result<Box<dyn RawTable + 't>> {
-    let table = transaction.open_table(TableDefinition::<K, V>::new(name)).map_err(|e| engine_error(name, e))?;
-    Ok(Box::new(table))
+) -> Result<Box<dyn RawTable + 't>, TableError> {
+    Ok(Box::new(transaction.open_table(TableDefinition::<K, V>::new(name))?))
 }

@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use redb::{ReadTransaction, WriteTransaction};
 
 use super::codec;
-use super::fault::engine_error;
+use super::fault::Failure;
 use super::key::{KeyRange, key};
 use super::raw::{Bytes, Pair, RawTable};
 use super::row::{Entry, Index, Row, TableDef};
@@ -22,7 +22,7 @@ pub(crate) struct Tables<'t> {
     written_bytes: usize,
     writes: u64,
     failed: Option<&'static str>,
-    io_failure: OnceCell<String>,
+    failure: &'t Failure,
 }
 
 #[derive(Clone, Copy)]
@@ -37,22 +37,22 @@ struct Open<'t> {
 }
 
 impl<'t> Tables<'t> {
-    pub(super) fn of_snapshot(transaction: &'t ReadTransaction) -> Self {
-        Self::new(Source::Snapshot(transaction))
+    pub(super) fn of_snapshot(transaction: &'t ReadTransaction, failure: &'t Failure) -> Self {
+        Self::new(Source::Snapshot(transaction), failure)
     }
 
-    pub(super) fn of_batch(transaction: &'t WriteTransaction) -> Self {
-        Self::new(Source::Batch(transaction))
+    pub(super) fn of_batch(transaction: &'t WriteTransaction, failure: &'t Failure) -> Self {
+        Self::new(Source::Batch(transaction), failure)
     }
 
-    fn new(source: Source<'t>) -> Self {
+    fn new(source: Source<'t>, failure: &'t Failure) -> Self {
         Self {
             source,
             open: [const { OnceCell::new() }; MOST_TABLES],
             written_bytes: 0,
             writes: 0,
             failed: None,
-            io_failure: OnceCell::new(),
+            failure,
         }
     }
 
@@ -188,13 +188,8 @@ impl<'t> Tables<'t> {
         self.written_bytes
     }
 
-    /// What the operating system said when it first refused to read or write: from then on the engine does nothing more.
-    pub(super) fn io_failure(&self) -> Option<&str> {
-        self.io_failure.get().map(String::as_str)
-    }
-
     fn fault(&self, table: &'static str, error: impl Into<redb::Error>) -> Error {
-        fault(&self.io_failure, table, error)
+        self.failure.engine_error(table, error)
     }
 
     /// Opens a table, which creates it in a write transaction.
@@ -211,14 +206,14 @@ impl<'t> Tables<'t> {
         // Counted before it is tried: after a failure nobody knows how far it came.
         self.writes += 1;
         self.written_bytes += key.len() + value.len();
-        let (table, io_failure) = self.table_mut(def)?;
-        table.insert(key, value).map_err(|e| fault(io_failure, def.name, e))
+        let failure = self.failure;
+        self.table_mut(def)?.insert(key, value).map_err(|e| failure.engine_error(def.name, e))
     }
 
     pub(super) fn remove_raw(&mut self, def: &TableDef, key: &[u8]) -> Result<Option<Bytes<'_>>> {
         self.writes += 1;
-        let (table, io_failure) = self.table_mut(def)?;
-        table.remove(key).map_err(|e| fault(io_failure, def.name, e))
+        let failure = self.failure;
+        self.table_mut(def)?.remove(key).map_err(|e| failure.engine_error(def.name, e))
     }
 
     fn entries<'a>(
@@ -236,11 +231,10 @@ impl<'t> Tables<'t> {
         self.open.get(slot).and_then(OnceCell::get).map(|open| open.raw.as_ref()).ok_or_else(|| not_open(def))
     }
 
-    /// The table, and where to note what the operating system says of it.
-    fn table_mut(&mut self, def: &TableDef) -> Result<(&mut (dyn RawTable + 't), &OnceCell<String>)> {
+    fn table_mut(&mut self, def: &TableDef) -> Result<&mut (dyn RawTable + 't)> {
         let slot = self.slot(def)?;
         match self.open.get_mut(slot).and_then(OnceCell::get_mut) {
-            Some(open) => Ok((open.raw.as_mut(), &self.io_failure)),
+            Some(open) => Ok(open.raw.as_mut()),
             None => Err(not_open(def)),
         }
     }
@@ -253,9 +247,10 @@ impl<'t> Tables<'t> {
                 Some(_) => {}
                 None => {
                     let raw = match self.source {
-                        Source::Snapshot(transaction) => (def.open_in_snapshot)(transaction, def.name)?,
-                        Source::Batch(transaction) => (def.open_in_batch)(transaction, def.name)?,
-                    };
+                        Source::Snapshot(transaction) => (def.open_in_snapshot)(transaction, def.name),
+                        Source::Batch(transaction) => (def.open_in_batch)(transaction, def.name),
+                    }
+                    .map_err(|e| self.fault(def.name, e))?;
                     cell.get_or_init(|| Open { name: def.name, raw });
                     return Ok(slot);
                 }
@@ -263,15 +258,6 @@ impl<'t> Tables<'t> {
         }
         Err(not_open(def))
     }
-}
-
-/// The engine's error in our words, remembered if it is the operating system's.
-fn fault(io_failure: &OnceCell<String>, table: &'static str, error: impl Into<redb::Error>) -> Error {
-    let error = engine_error(table, error);
-    if matches!(error, Error::Io { .. }) {
-        io_failure.get_or_init(|| error.to_string());
-    }
-    error
 }
 
 /// A row as it is stored.

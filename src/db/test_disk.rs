@@ -1,7 +1,7 @@
-//! A disk for tests: it lives in memory, counts what is written to it, and fails when told to.
+//! A disk for tests: it lives in memory and counts what is written to it.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use redb::StorageBackend;
@@ -19,8 +19,6 @@ pub(crate) struct TestDisk(Arc<State>);
 struct State {
     pages_written: AtomicU64,
     syncs: AtomicU64,
-    fail_syncs: AtomicBool,
-    fail_reads: AtomicBool,
     content: InMemoryBackend,
     /// What the last successful sync made durable.
     durable: Mutex<Vec<u8>>,
@@ -45,14 +43,6 @@ impl TestDisk {
         self.0.syncs.load(SeqCst)
     }
 
-    pub(crate) fn fail_syncs(&self, fail: bool) {
-        self.0.fail_syncs.store(fail, SeqCst);
-    }
-
-    pub(crate) fn fail_reads(&self, fail: bool) {
-        self.0.fail_reads.store(fail, SeqCst);
-    }
-
     /// What a power cut would leave now: the content at the last sync. Kept only for small disks.
     pub(crate) fn durable(&self) -> Vec<u8> {
         self.0.durable.lock().unwrap().clone()
@@ -72,9 +62,6 @@ impl StorageBackend for TestDisk {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        if self.0.fail_reads.load(SeqCst) {
-            return Err(io::Error::other("the disk cannot be read"));
-        }
         self.0.content.read(offset, out)
     }
 
@@ -83,9 +70,6 @@ impl StorageBackend for TestDisk {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        if self.0.fail_syncs.load(SeqCst) {
-            return Err(io::Error::other("the disk cannot be synced"));
-        }
         self.0.syncs.fetch_add(1, SeqCst);
         if self.len()? <= SMALL_BYTES {
             *self.0.durable.lock().unwrap() = self.content();

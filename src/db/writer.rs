@@ -15,16 +15,17 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use super::counters::Counters;
-use super::engine::Engine;
+use super::engine::{End, Engine};
 use super::queue::{Outcome, Queue};
 use super::table::Tables;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
 use crate::limits::BATCH_MAX_BYTES;
+use crate::planted::{Bug, planted};
 
 /// What a caller wants done in a transaction. It may be run more than once; what counts is the last time.
 pub(crate) trait Operation: Send + Sync {
@@ -66,24 +67,12 @@ pub(crate) struct Batch<'t> {
     pub(crate) now: Timestamp,
 }
 
-/// How a transaction ends.
-#[derive(Clone, Copy, PartialEq)]
-enum End {
-    /// Nobody wrote, or what was written must not be kept.
-    Abort,
-    Commit,
-    /// With what an open after a crash would otherwise have to find out: twice the syncs.
-    Checkpoint,
-}
-
 pub(crate) struct Writer {
     engine: Engine,
     clock: Arc<dyn Clock>,
     queue: Queue<Arc<dyn Operation>, Turn>,
     /// The latest moment given out, for those who only read.
     latest_micros: AtomicI64,
-    /// Why the store refuses further work.
-    failure: OnceLock<String>,
 }
 
 /// What one leader hands to the next.
@@ -99,7 +88,7 @@ impl Writer {
         let stored = engine.read(|tables| Counters::load(&tables))?;
         let latest_micros = AtomicI64::new(stored.highest_timestamp().as_micros());
         let queue = Queue::new(batch_max_operations, Turn { counters: stored.clone(), stored });
-        Ok(Self { engine, clock, queue, latest_micros, failure: OnceLock::new() })
+        Ok(Self { engine, clock, queue, latest_micros })
     }
 
     /// What `f` makes of a snapshot of the last durable commit, and of the moment it is: not before the latest one stored.
@@ -111,12 +100,12 @@ impl Writer {
 
     /// Why the store refuses further work, if it does.
     pub(crate) fn failure(&self) -> Option<&str> {
-        self.failure.get().map(String::as_str)
+        self.engine.failure().reason()
     }
 
     /// An error if the store refuses further work.
     pub(crate) fn check(&self) -> Result<()> {
-        if self.failure.get().is_some() { Err(Error::Poisoned) } else { Ok(()) }
+        if self.failure().is_some() { Err(Error::Poisoned) } else { Ok(()) }
     }
 
     /// How many operations wait in the batch that is open.
@@ -140,26 +129,32 @@ impl Writer {
 
     fn run_all(&self, operations: &[Arc<dyn Operation>], turn: &mut Turn) -> Outcome {
         let mut pending: Vec<_> = operations.iter().collect();
+        let mut stored_some = false;
         while !pending.is_empty() {
-            if self.check().is_err() {
-                return Outcome::Refused;
-            }
-            if let Err(outcome) = self.run_some(&mut pending, turn) {
-                return outcome;
+            let ended =
+                if self.failure().is_some() { Err(Outcome::Refused) } else { self.run_some(&mut pending, turn) };
+            match ended {
+                Ok(stored) => stored_some |= stored,
+                // Nobody is told which part of the batch is stored and which is not.
+                Err(Outcome::Refused) if stored_some => return Outcome::Unknown,
+                Err(outcome) => return outcome,
             }
         }
         Outcome::Committed
     }
 
-    /// Runs pending operations in one transaction and removes from `pending` those that need not run again.
-    fn run_some(&self, pending: &mut Vec<&Arc<dyn Operation>>, turn: &mut Turn) -> Result<(), Outcome> {
-        let mut transaction = self.engine.begin_write().map_err(|error| self.fail(Outcome::Refused, error))?;
-        let end = self.run_in(Tables::of_batch(&transaction), pending, turn)?;
-        if end == End::Abort {
-            return transaction.abort().map_err(|error| self.fail(Outcome::Refused, error));
+    /// Runs pending operations in one transaction and removes from `pending` those that need not run again. Says if it
+    /// stored something.
+    fn run_some(&self, pending: &mut Vec<&Arc<dyn Operation>>, turn: &mut Turn) -> Result<bool, Outcome> {
+        let transaction = self.engine.begin_write().map_err(|error| self.fail(Outcome::Refused, error))?;
+        let end = self.run_in(self.engine.tables_of(&transaction), pending, turn)?;
+        let keep = end != End::Abort;
+        match self.engine.end_write(transaction, end) {
+            Err(error) if !planted(Bug::FaultSwallowed) => {
+                Err(self.fail(if keep { Outcome::Unknown } else { Outcome::Refused }, error))
+            }
+            _ => Ok(keep),
         }
-        transaction.set_quick_repair(end == End::Checkpoint);
-        transaction.commit().map_err(|error| self.fail(Outcome::Unknown, error))
     }
 
     /// Runs pending operations until all have run, they wrote as much as one commit should carry, or one of them spoils
@@ -179,8 +174,9 @@ impl Writer {
             batch.now = batch.counters.now(self.clock.now());
             let end;
             (batch, end) = operation.run(batch);
-            if let Some(failure) = batch.tables.io_failure() {
-                return Err(self.fail(Outcome::Refused, failure));
+            // Its own, or that of a reader meanwhile: the engine does nothing more.
+            if self.failure().is_some() {
+                return Err(Outcome::Refused);
             }
             if end == Ran::Failed && batch.tables.writes() > writes_before {
                 turn.counters = batch.counters;
@@ -213,7 +209,7 @@ impl Writer {
 
     /// From here on the store refuses further work, for this reason.
     fn fail(&self, outcome: Outcome, reason: impl fmt::Display) -> Outcome {
-        self.failure.get_or_init(|| reason.to_string());
+        self.engine.failure().set(reason);
         outcome
     }
 }

@@ -1,17 +1,16 @@
-//! Group commit when something fails: a closure, in time or too late, the disk, or the caller.
+//! Group commit when something fails: a closure, in time or too late, or the caller. When the disk fails: `io_faults`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::thread::{Scope, ScopedJoinHandle};
-use std::time::Duration;
 
 use crate::db::TestDisk;
 use crate::planted::{Bug, with_bug};
-use crate::{AgentId, Error, MessageFilter, NewMessage, NewTask, Result, Store, TaskFilter, ThreadId, WriteTx};
+use crate::{AgentId, Error, MessageFilter, NewMessage, NewTask, Result, Store, ThreadId, WriteTx};
 
 /// Writers whose closures are certain to share one batch.
-struct Together<'scope, 'env> {
+pub(super) struct Together<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     store: &'env Store,
     blocker: ScopedJoinHandle<'scope, ()>,
@@ -21,7 +20,7 @@ struct Together<'scope, 'env> {
 
 impl<'scope, 'env> Together<'scope, 'env> {
     /// Occupies the engine, so that whoever comes now waits in one open batch.
-    fn new(scope: &'scope Scope<'scope, 'env>, store: &'env Store) -> Self {
+    pub(super) fn new(scope: &'scope Scope<'scope, 'env>, store: &'env Store) -> Self {
         let (started, start) = mpsc::channel();
         let (release, released) = mpsc::channel();
         let blocker = scope.spawn(move || {
@@ -38,7 +37,7 @@ impl<'scope, 'env> Together<'scope, 'env> {
     }
 
     /// Adds a writer to the batch, behind those already in it.
-    fn join<T, F>(&mut self, f: F) -> ScopedJoinHandle<'scope, Result<T>>
+    pub(super) fn join<T, F>(&mut self, f: F) -> ScopedJoinHandle<'scope, Result<T>>
     where
         T: Send + 'static,
         F: FnMut(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
@@ -52,7 +51,7 @@ impl<'scope, 'env> Together<'scope, 'env> {
         handle
     }
 
-    fn go(self) {
+    pub(super) fn go(self) {
         self.release.send(()).unwrap();
         self.blocker.join().unwrap();
     }
@@ -71,13 +70,13 @@ fn store_with_room(disk: &TestDisk) -> Store {
     store
 }
 
-fn contents(store: &Store, thread: ThreadId) -> Vec<String> {
+pub(super) fn contents(store: &Store, thread: ThreadId) -> Vec<String> {
     let messages = store.thread_messages(thread, &MessageFilter::new()).unwrap();
     messages.into_iter().map(|message| message.content).collect()
 }
 
 /// A closure that appends a message and counts how often it ran.
-fn append(
+pub(super) fn append(
     thread: ThreadId,
     content: &str,
     runs: &Arc<AtomicUsize>,
@@ -232,86 +231,6 @@ fn a_failed_write_is_not_kept_even_if_its_closure_looks_away() {
     );
 }
 
-/// Every acknowledged message is in what a power cut leaves; the error says what is missing.
-fn acknowledged_survives_a_failed_sync() -> Result<(), String> {
-    let disk = TestDisk::default();
-    let store = Store::builder().open_on(disk.clone()).unwrap();
-    let thread = store.create_thread("review", "ada").unwrap().id;
-    let mut acknowledged = vec![];
-    let mut append = |content: &str| {
-        let outcome = store.append_message(thread, NewMessage::new("user", content));
-        if outcome.is_ok() {
-            acknowledged.push(content.to_owned());
-        }
-        outcome
-    };
-    append("durable").unwrap();
-    disk.fail_syncs(true);
-    let failed = append("not durable");
-    disk.fail_syncs(false);
-    let refused = append("refused");
-    let reopened = Store::builder().open_on(TestDisk::of(&disk.durable())).unwrap();
-    reopened.verify().unwrap();
-    let stored = contents(&reopened, thread);
-    if acknowledged.iter().any(|content| !stored.contains(content)) {
-        return Err(format!("acknowledged {acknowledged:?}, stored {stored:?}"));
-    }
-    // Which of the two depends on whether the engine had to grow the file, and synced it, before the commit.
-    assert!(matches!(failed, Err(Error::CommitUnknown | Error::Io { .. })), "{failed:?} {:?}", store.failure());
-    assert!(matches!(refused, Err(Error::Poisoned)), "{refused:?}");
-    assert!(matches!(store.thread(thread), Err(Error::Poisoned)), "readers too");
-    assert!(store.failure().unwrap().contains("cannot be synced"), "{:?}", store.failure());
-    Ok(())
-}
-
-#[test]
-fn a_failed_commit_is_unknown_and_poisons_the_store_and_loses_nothing_acknowledged() {
-    acknowledged_survives_a_failed_sync().unwrap();
-}
-
-#[test]
-fn control_an_answer_before_the_commit_is_seen() {
-    with_bug(Some(Bug::AnswerBeforeCommit), acknowledged_survives_a_failed_sync).unwrap_err();
-}
-
-#[test]
-fn a_failed_commit_reaches_everybody_in_the_batch() {
-    let disk = TestDisk::default();
-    let store = Store::builder().open_on(disk.clone()).unwrap();
-    let thread = store.create_thread("review", "ada").unwrap().id;
-    std::thread::scope(|scope| {
-        let mut batch = Together::new(scope, &store);
-        let runs = Arc::new(AtomicUsize::new(0));
-        let writers: Vec<_> = (0..5).map(|_| batch.join(append(thread, "lost", &runs))).collect();
-        let reader = batch.join(move |tx| tx.thread(thread));
-        disk.fail_syncs(true);
-        batch.go();
-        for writer in writers {
-            assert!(matches!(writer.join().unwrap(), Err(Error::CommitUnknown)));
-        }
-        // Not even what was only read is handed out: it was read beside writes that may be gone.
-        assert!(matches!(reader.join().unwrap(), Err(Error::CommitUnknown)));
-    });
-    assert!(matches!(store.open_tasks(1), Err(Error::Poisoned)));
-}
-
-#[test]
-fn a_failed_commit_wakes_everybody_who_waits_for_a_task() {
-    let disk = TestDisk::default();
-    let store = Store::builder().open_on(disk.clone()).unwrap();
-    let thread = store.create_thread("review", "ada").unwrap().id;
-    let agent = AgentId::new("ada").unwrap();
-    std::thread::scope(|scope| {
-        let wait = || store.claim_next_within(&agent, &TaskFilter::new(), Duration::MAX);
-        let waiting: Vec<_> = (0..3).map(|_| scope.spawn(wait)).collect();
-        disk.fail_syncs(true);
-        assert!(store.append_message(thread, NewMessage::new("user", "lost")).is_err());
-        for waiter in waiting {
-            assert!(matches!(waiter.join().unwrap(), Err(Error::Poisoned)));
-        }
-    });
-}
-
 #[test]
 fn a_store_called_from_its_own_closure_says_so() {
     let store = Store::in_memory().unwrap();
@@ -358,21 +277,4 @@ fn an_answer_that_calls_the_store_when_dropped_does_not_hang_it() {
     thread.unwrap();
     assert!(drops.recv().unwrap(), "the closure is dropped when its batch is done, and may use the store then");
     store.verify().unwrap();
-}
-
-#[test]
-fn a_disk_that_cannot_be_read_is_an_error_and_not_an_answer() {
-    let disk = TestDisk::default();
-    let store = Store::builder().open_on(disk.clone()).unwrap();
-    let thread = store.create_thread("review", "ada").unwrap().id;
-    drop(store);
-    let store = Store::builder().cache_bytes(0).check_on_open(false).open_on(disk.clone()).unwrap();
-    disk.fail_reads(true);
-    let first = store.thread(thread);
-    assert!(matches!(&first, Err(Error::Io { .. })), "{first:?}");
-    disk.fail_reads(false);
-    let second = store.create_thread("review", "ada");
-    assert!(matches!(second, Err(Error::Poisoned)), "{second:?}");
-    drop(store);
-    Store::builder().open_on(disk).unwrap().verify().unwrap();
 }

@@ -5,10 +5,12 @@
 #![expect(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "numbers here are small")]
 
 mod campaign;
+mod child;
 mod decode;
 mod faults;
 mod harness;
 mod instructions;
+mod io_faults;
 mod keys;
 mod life;
 mod model;

@@ -30,10 +30,12 @@ const DB_LAYERS: &[&str] = &[
     "row",
     "raw",
     "held",
+    "watched",
     "file",
     "fault",
     "codec",
     "key",
+    "failing_disk",
     "test_disk",
     "sync",
 ];

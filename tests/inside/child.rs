@@ -1,0 +1,70 @@
+//! The other side of the harnesses that kill processes: this very test binary, run again as a child with a role.
+//!
+//! A child says what it did in lines on its standard output that begin with `SAYS`; what the test framework prints there
+//! is passed over.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+const SAYS: &str = "khala: ";
+
+/// What a child does with its arguments.
+type Role = fn(&[String]);
+
+/// What a child can be, by name.
+const ROLES: &[(&str, Role)] = &[("fills-a-file", super::io_faults::fills_a_file)];
+
+/// Starts a child in this role. `memory_bytes` is the most address space it may take.
+pub(super) fn start(role: &str, arguments: &[&str], memory_bytes: Option<u64>) -> Child {
+    let limit = memory_bytes.map(|bytes| format!("ulimit -v {}", bytes / 1024));
+    start_under(role, arguments, limit.as_deref())
+}
+
+/// Starts a child in this role, under limits that a shell sets first.
+pub(super) fn start_under(role: &str, arguments: &[&str], limits: Option<&str>) -> Child {
+    assert!(ROLES.iter().any(|(name, _)| *name == role), "there is a role {role}");
+    let mut command = match limits {
+        None => Command::new(std::env::current_exe().unwrap()),
+        Some(limits) => {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("{limits} && exec \"$@\""), "child"]);
+            shell.arg(std::env::current_exe().unwrap());
+            shell
+        }
+    };
+    command.args(["inside::child::a_child", "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
+    command.env("KHALA_CHILD", std::iter::once(&role).chain(arguments).copied().collect::<Vec<_>>().join("\n"));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// What a child says, line by line, until it ends. A line that its end tore is left out.
+pub(super) fn lines(output: ChildStdout) -> impl Iterator<Item = String> {
+    let mut output = BufReader::new(output);
+    std::iter::from_fn(move || {
+        loop {
+            let mut line = String::new();
+            output.read_line(&mut line).ok().filter(|read| *read > 0)?;
+            if let Some(said) = line.strip_prefix(SAYS).and_then(|line| line.strip_suffix('\n')) {
+                return Some(said.to_owned());
+            }
+        }
+    })
+}
+
+/// Says a line to the parent, at once and whole.
+pub(super) fn say(line: &str) {
+    let mut output = std::io::stdout().lock();
+    output.write_all(format!("{SAYS}{line}\n").as_bytes()).and_then(|()| output.flush()).unwrap();
+}
+
+#[test]
+#[ignore = "not a test: what the others start as a child process"]
+fn a_child() {
+    let Ok(role_and_arguments) = std::env::var("KHALA_CHILD") else { return };
+    let mut parts = role_and_arguments.split('\n').map(str::to_owned);
+    let wanted = parts.next().unwrap();
+    let (_, role) = ROLES.iter().find(|(name, _)| *name == wanted).expect("a role that there is");
+    // The framework has printed the name of this test without an end of line.
+    println!();
+    role(&parts.collect::<Vec<_>>());
+}
