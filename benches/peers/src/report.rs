@@ -52,11 +52,12 @@ pub(crate) fn write(results: &Results, out: &Path) -> Result<Vec<PathBuf>> {
         files.push(file);
     }
     std::fs::write(folder.join("raw.json"), serde_json::to_string(results)?)?;
-    std::fs::write(out, page(results, &charts)?)?;
+    let raw = Path::new(folder.file_name().context("the report has a name")?).join("raw.json");
+    std::fs::write(out, page(results, &charts, &raw.display().to_string())?)?;
     Ok(files)
 }
 
-fn page(results: &Results, charts: &[String]) -> Result<String> {
+fn page(results: &Results, charts: &[String], raw: &str) -> Result<String> {
     let mut page = String::new();
     let minutes = results.took_seconds / 60.0;
     writeln!(page, "# Beside its rivals\n")?;
@@ -64,7 +65,7 @@ fn page(results: &Results, charts: &[String]) -> Result<String> {
         page,
         "The same work, durable, on the same file system, by turns: in every round each one does a slice of it, and another \
          one begins each time. Written by `{}` on {} in {minutes:.0} minutes, with {} rounds and slices of {} s. Raw \
-         figures: [raw.json](benchmarks/raw.json).\n",
+         figures: [raw.json]({raw}).\n",
         results.command, results.date, results.rounds, results.slice_seconds,
     )?;
     writeln!(page, "Measured on: {}.\n", results.machine.describe())?;

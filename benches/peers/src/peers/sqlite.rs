@@ -59,7 +59,7 @@ impl Sqlite {
     pub(crate) fn set_up() -> String {
         let version = rusqlite::version();
         format!(
-            "SQLite {version}, the original's schema, WAL, `synchronous=FULL`, a cache of 256 MiB, cached statements"
+            "SQLite {version}, the original's schema, WAL, `synchronous=FULL`, `fdatasync`, a cache of 256 MiB, cached statements"
         )
     }
 
