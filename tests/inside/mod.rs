@@ -16,6 +16,7 @@ mod life;
 mod model;
 mod pages;
 mod races;
+mod reopening;
 mod schedules;
 mod shuttled;
 mod sqlite;

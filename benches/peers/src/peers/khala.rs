@@ -69,6 +69,11 @@ impl Peer for Khala {
         Ok(Seen::of(&self.0.thread_messages(id(thread)?, &filter)?, |message| &message.content))
     }
 
+    fn checkpoint(&self) -> Result<bool> {
+        self.0.checkpoint()?;
+        Ok(true)
+    }
+
     fn counts(&self) -> Result<Counts> {
         let stats = self.0.stats()?;
         let tasks = |status| stats.tasks.get(&status).copied().context("every status is counted");
