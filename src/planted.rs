@@ -27,6 +27,13 @@ pub(crate) enum Bug {
     WakeUpLost,
     /// Stored time follows the clock backwards.
     TimeFollowsClock,
+    /// A sync of the disk is skipped.
+    #[cfg(test)]
+    SyncSkipped,
+    /// A file that was not closed is trusted as it is read, and not written back.
+    NotWrittenBack,
+    /// A batch does not store where the counters are.
+    CountersNotSaved,
     /// A commit that the disk refused is taken for a success.
     FaultSwallowed,
     /// Nobody who waits is woken when the store fails.
@@ -39,7 +46,7 @@ pub(crate) const fn planted(_: Bug) -> bool {
 }
 
 #[cfg(test)]
-pub(crate) use for_tests::{planted, with_bug};
+pub(crate) use for_tests::{planted, planted_here, with_bug};
 
 #[cfg(test)]
 mod for_tests {
@@ -55,6 +62,11 @@ mod for_tests {
 
     pub(crate) fn planted(bug: Bug) -> bool {
         PLANTED.get() == Some(bug)
+    }
+
+    /// What is planted on this thread, for a test that plants it on others too.
+    pub(crate) fn planted_here() -> Option<Bug> {
+        PLANTED.get()
     }
 
     /// What `f` gives back with this bug in place on this thread.

@@ -152,7 +152,7 @@ impl ReadTx<'_> {
     }
 
     /// The task of this row with its instruction, wherever that stands.
-    fn whole_task(&self, row: TaskRow) -> Result<Task> {
+    pub(crate) fn whole_task(&self, row: TaskRow) -> Result<Task> {
         let TaskRow { mut task, is_instruction_apart } = row;
         if is_instruction_apart {
             let instruction = self.tables().get::<Instruction>(&task.id)?;

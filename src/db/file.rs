@@ -9,6 +9,18 @@ use crate::error::{Error, Result};
 /// What every file of the engine begins with.
 const MAGIC: [u8; 9] = *b"redb\x1A\x0A\xA9\x0D\x0A";
 
+/// So many bytes tell whether a file was closed.
+pub(super) const HEADER_BYTES: usize = MAGIC.len() + 1;
+
+/// The engine sets this bit of the byte behind the magic before it changes a file, and takes it away when it closes it.
+const RECOVERY_REQUIRED: u8 = 2;
+
+/// Whether a file that begins like this was closed by who had it open last.
+pub(super) fn was_closed(header: &[u8; HEADER_BYTES]) -> bool {
+    let [.., flags] = header;
+    flags & RECOVERY_REQUIRED == 0
+}
+
 /// The file at `path`, open for reading and writing; `None` if nothing is there. What is there and cannot be a store
 /// is refused before anybody locks it, writes to it, or waits for it as one would for a pipe.
 pub(super) fn open_existing(path: &Path) -> Result<Option<File>> {

@@ -4,15 +4,28 @@
 //! this backend it repairs in memory: `release` then carries the changes out, in their order and with their syncs, so
 //! that a crash in the middle leaves what a crash of the engine itself could leave. A file that is refused stays as it
 //! was, to the byte.
+//!
+//! A file that was not closed is written back first: every byte that the engine read of it, as it was read. It can be
+//! that a sync failed before the file was left alone, and after that an operating system may show what it has not
+//! written, take it for written, and never write it. The engine would build on it, and a power cut would take it away
+//! from under everything that was acknowledged since. (Rebello et al., "Can applications recover from fsync failures?",
+//! 2020, watch that happen to databases.) The engine checks such a file from end to end before it goes on, so what it
+//! read is all that it will rely on; or it goes on from a checkpoint, whose pages a sync that succeeded has written.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::ops::Bound;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use redb::{BackendError, StorageBackend};
 
+use super::file;
 use super::watched::locks_of;
+use crate::planted::{Bug, planted};
+
+/// The most bytes that are written back at once, if they were not read at once.
+const WRITE_BACK_BYTES: u64 = 1024 * 1024;
 
 #[derive(Clone, Debug)]
 pub(super) struct Held(Arc<Shared>);
@@ -26,6 +39,8 @@ struct Shared {
 struct Changes {
     log: Vec<Change>,
     len: u64,
+    /// What was read, from where to where, of a file that was not closed.
+    read: Option<Mutex<BTreeMap<u64, u64>>>,
 }
 
 enum Change {
@@ -36,13 +51,25 @@ enum Change {
 
 impl Held {
     pub(super) fn new(inner: impl StorageBackend) -> io::Result<Self> {
-        let held = Changes { log: Vec::new(), len: inner.len()? };
+        let len = inner.len()?;
+        let mut header = [0; file::HEADER_BYTES];
+        let was_closed = len < length(&header) || {
+            inner.read(0, &mut header)?;
+            file::was_closed(&header)
+        };
+        let read = (!was_closed).then(Mutex::default);
+        let held = Changes { log: Vec::new(), len, read };
         Ok(Self(Arc::new(Shared { inner: Box::new(inner), held: RwLock::new(Some(held)) })))
     }
 
     /// Carries out what was held back; from here on every change goes through at once.
     pub(super) fn release(&self) -> io::Result<()> {
         let mut held = self.0.held.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(changes) = held.as_ref()
+            && !planted(Bug::NotWrittenBack)
+        {
+            changes.write_back(self.0.inner.as_ref())?;
+        }
         for change in held.iter().flat_map(|changes| &changes.log) {
             match change {
                 Change::Write { offset, bytes } => self.0.inner.write(*offset, bytes)?,
@@ -77,6 +104,11 @@ impl Changes {
         if offset.checked_add(length(out)).is_none_or(|end| end > self.len) {
             return Err(ErrorKind::UnexpectedEof.into());
         }
+        if let Some(read) = &self.read {
+            let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
+            let end = read.entry(offset).or_default();
+            *end = (*end).max(offset.saturating_add(length(out)));
+        }
         out.fill(0);
         let there = inner.len()?.saturating_sub(offset);
         let (stored, _) = out.split_at_mut(out.len().min(usize::try_from(there).unwrap_or(usize::MAX)));
@@ -94,6 +126,31 @@ impl Changes {
             }
         }
         Ok(())
+    }
+
+    /// Writes what was read as it is, so that the next sync has to write it whatever became of the last one.
+    fn write_back(&self, inner: &dyn StorageBackend) -> io::Result<()> {
+        let Some(read) = &self.read else { return Ok(()) };
+        let len = inner.len()?;
+        inner.set_len(len)?;
+        let mut bytes = Vec::new();
+        let mut copy = |from: u64, to: u64| {
+            bytes.resize(usize::try_from(to - from).map_err(io::Error::other)?, 0);
+            inner.read(from, &mut bytes)?;
+            inner.write(from, &bytes)
+        };
+        let mut piece = 0..0;
+        for (&from, &to) in &*read.lock().unwrap_or_else(PoisonError::into_inner) {
+            let to = to.min(len);
+            if from <= piece.end && to.saturating_sub(piece.start) <= WRITE_BACK_BYTES {
+                piece.end = piece.end.max(to);
+                continue;
+            }
+            copy(piece.start, piece.end)?;
+            piece = from.min(to)..to;
+        }
+        copy(piece.start, piece.end)?;
+        inner.sync_data()
     }
 }
 

@@ -5,6 +5,8 @@
 
 mod codec;
 mod counters;
+#[cfg(test)]
+mod crash_disk;
 mod engine;
 #[cfg(test)]
 mod failing_disk;
@@ -27,6 +29,8 @@ mod writer;
 use crate::sync;
 
 pub(crate) use counters::{Counters, fresh_ulid, random_bytes};
+#[cfg(test)]
+pub(crate) use crash_disk::{CrashDisk, Event, FAILED_SYNC};
 pub(crate) use engine::{Engine, Options};
 #[cfg(test)]
 pub(crate) use failing_disk::{Asked, FailingDisk, Fault, Plan, Request};

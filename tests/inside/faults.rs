@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread::{Scope, ScopedJoinHandle};
 
 use crate::db::TestDisk;
-use crate::planted::{Bug, with_bug};
+use crate::planted::{Bug, planted_here, with_bug};
 use crate::{AgentId, Error, MessageFilter, NewMessage, NewTask, Result, Store, ThreadId, WriteTx};
 
 /// Writers whose closures are certain to share one batch.
@@ -42,8 +42,17 @@ impl<'scope, 'env> Together<'scope, 'env> {
         T: Send + 'static,
         F: FnMut(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
     {
-        let store = self.store;
-        let handle = self.scope.spawn(move || store.write(f));
+        self.join_by(move |store| store.write(f))
+    }
+
+    /// Adds a writer that calls `write` once, and may do something before and after. The bug planted here is planted
+    /// there too.
+    pub(super) fn join_by<T: Send + 'scope>(
+        &mut self,
+        write: impl FnOnce(&Store) -> T + Send + 'scope,
+    ) -> ScopedJoinHandle<'scope, T> {
+        let (store, bug) = (self.store, planted_here());
+        let handle = self.scope.spawn(move || with_bug(bug, || write(store)));
         self.joined += 1;
         while store.writer().waiting() < self.joined {
             std::thread::yield_now();

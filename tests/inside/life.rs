@@ -2,6 +2,7 @@
 //! after each step every row.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -16,8 +17,8 @@ use crate::{
 };
 
 /// What a task is created with. Numbers choose; few of each, so that they meet.
-#[derive(Clone, Debug)]
-struct Plan {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Plan {
     role: u8,
     timeout_seconds: u32,
     max_attempts: Option<u32>,
@@ -28,7 +29,7 @@ struct Plan {
 }
 
 #[derive(Clone, Debug)]
-enum Op {
+pub(super) enum Op {
     CreateThread,
     CreateTask(usize, Plan),
     Claim(usize, u8),
@@ -61,8 +62,8 @@ enum Op {
     Agent(AgentOp, u8),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum AgentOp {
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum AgentOp {
     Register,
     Rotate,
     Remove,
@@ -85,7 +86,7 @@ enum Step {
 
 /// An answer of either side.
 #[derive(Debug, PartialEq)]
-enum Answer {
+pub(super) enum Answer {
     Thread(ThreadStatus),
     Task(TaskId),
     Claim(Option<TaskId>),
@@ -117,7 +118,7 @@ fn plan() -> impl Strategy<Value = Plan> {
         })
 }
 
-fn op() -> impl Strategy<Value = Op> {
+pub(super) fn op() -> impl Strategy<Value = Op> {
     let settle = prop_oneof![Just(Settle::Renew), Just(Settle::Release), Just(Settle::Complete), Just(Settle::Fail)];
     let n = any::<usize>;
     prop_oneof![
@@ -165,13 +166,13 @@ fn later(moment: Timestamp, seconds: i64) -> Timestamp {
 }
 
 /// Everything, searched from end to end.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Model {
     pub(super) threads: BTreeMap<ThreadId, Thread>,
     pub(super) tasks: BTreeMap<TaskId, Task>,
-    messages: BTreeMap<MessageId, ThreadId>,
+    pub(super) messages: BTreeMap<MessageId, ThreadId>,
     /// The token that is good for each registered agent.
-    agents: BTreeMap<AgentId, String>,
+    pub(super) agents: BTreeMap<AgentId, String>,
 }
 
 type Refusal = &'static str;
@@ -324,7 +325,7 @@ impl Model {
         task.attempts += 1;
     }
 
-    fn delete(&mut self, id: ThreadId) -> bool {
+    pub(super) fn delete(&mut self, id: ThreadId) -> bool {
         self.tasks.retain(|_, task| task.thread_id != id);
         self.messages.retain(|_, thread| *thread != id);
         self.threads.remove(&id).is_some()
@@ -346,8 +347,8 @@ fn unclaim(task: &mut Task) {
 }
 
 /// An operation with its numbers resolved.
-#[derive(Clone, Debug)]
-enum Call {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) enum Call {
     CreateThread,
     CreateTask(ThreadId, Plan, Option<Timestamp>),
     Claim(TaskId, AgentId),
@@ -357,15 +358,15 @@ enum Call {
     Expire,
     Append(ThreadId, u64, Option<(TaskId, ClaimId)>),
     AppendAt(ThreadId, u64, Option<MessageId>),
-    Finish(ThreadId, ThreadStatus, Option<&'static str>),
+    Finish(ThreadId, ThreadStatus, Option<String>),
     Delete(ThreadId),
     Prune(Timestamp),
     Agent(AgentOp, AgentId),
 }
 
 /// What the store made, for the model to take the ids from.
-#[derive(Debug)]
-enum Made {
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Made {
     Thread(Thread),
     Task(Task),
     Claim(Claim),
@@ -435,7 +436,7 @@ fn ask_store(tx: &mut WriteTx<'_>, call: &Call) -> Result<(Answer, Made)> {
             (Answer::Appended, Made::Message(tx.append_message_at(*thread, &message, *expected)?))
         }
         Call::Finish(thread, status, result) => {
-            (Answer::Thread(tx.finish_thread(*thread, *status, *result)?.status), Made::Nothing)
+            (Answer::Thread(tx.finish_thread(*thread, *status, result.as_deref())?.status), Made::Nothing)
         }
         Call::Delete(thread) => yes(tx.delete_thread(*thread)?),
         Call::Prune(before) => (Answer::Count(tx.prune(*before)?), Made::Nothing),
@@ -463,16 +464,90 @@ fn refusal(error: &Error) -> Option<Refusal> {
     })
 }
 
+/// Does it in a transaction that goes on, whatever the answer; an error is one that no caller can bring about.
+pub(super) fn answer_of(tx: &mut WriteTx<'_>, call: &Call) -> Result<(Answer, Made)> {
+    match ask_store(tx, call) {
+        // All checks come before the first write, so the transaction goes on as if nothing had been asked.
+        Err(error) => refusal(&error).map(|refusal| (Answer::Refused(refusal), Made::Nothing)).ok_or(error),
+        answer => answer,
+    }
+}
+
+/// What there ever was to do things to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    pub(super) threads: Vec<ThreadId>,
+    pub(super) tasks: Vec<TaskId>,
+    pub(super) claims: Vec<(TaskId, ClaimId)>,
+}
+
+impl Known {
+    /// The operation with its numbers resolved at this moment; `None` where there is nothing yet to do it to.
+    pub(super) fn resolve(
+        &self,
+        op: &Op,
+        now: Timestamp,
+        newest_of: impl FnOnce(ThreadId) -> Option<MessageId>,
+    ) -> Option<Call> {
+        let thread = |n: usize| self.threads.get(n % self.threads.len().max(1)).copied();
+        let task = |n: usize| self.tasks.get(n % self.tasks.len().max(1)).copied();
+        let claim = |n: usize| self.claims.get(n % self.claims.len().max(1)).copied();
+        Some(match *op {
+            Op::CreateThread => Call::CreateThread,
+            Op::CreateTask(n, ref plan) => {
+                Call::CreateTask(thread(n)?, plan.clone(), plan.delay_seconds.map(|delay| later(now, delay)))
+            }
+            Op::Claim(n, number) => Call::Claim(task(n)?, agent(number)),
+            Op::ClaimNext { agent: number, role, thread: of } => {
+                Call::ClaimNext(agent(number), role, of.and_then(thread))
+            }
+            Op::Settle(settle, n) => {
+                let (task, claim) = claim(n)?;
+                Call::Settle(settle, task, claim)
+            }
+            Op::Cancel(n) => Call::Cancel(task(n)?),
+            Op::Expire => Call::Expire,
+            Op::Append { thread: n, step, under } => Call::Append(thread(n)?, step, under.and_then(claim)),
+            Op::AppendAt { thread: n, step, expected } => {
+                let of = thread(n)?;
+                // As often as not the right one.
+                let guess = expected.map(MessageId::from_u64).filter(|id| id.as_u64() % 2 == 1);
+                Call::AppendAt(of, step, guess.or_else(|| newest_of(of)))
+            }
+            Op::Finish { thread: n, status, result } => {
+                Call::Finish(thread(n)?, STATUSES[usize::from(status)], result.then(|| "done".into()))
+            }
+            Op::Delete(n) => Call::Delete(thread(n)?),
+            Op::Prune(ago) => Call::Prune(later(now, -ago)),
+            Op::Agent(op, number) => Call::Agent(op, agent(number)),
+        })
+    }
+
+    /// Takes in what the store made.
+    pub(super) fn learn(&mut self, made: &Made) {
+        match made {
+            Made::Thread(thread) => self.threads.push(thread.id),
+            Made::Task(task) if !self.tasks.contains(&task.id) => self.tasks.push(task.id),
+            Made::Claim(claim) => self.claims.push((claim.task.id, claim.id)),
+            _ => {}
+        }
+    }
+}
+
+/// What was done so far: what a store must have come to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct History {
+    pub(super) model: Model,
+    pub(super) known: Known,
+    /// Every token there ever was.
+    pub(super) tokens: Vec<String>,
+}
+
 struct Run {
     disk: TestDisk,
     clock: ManualClock,
     store: Option<Store>,
-    model: Model,
-    threads: Vec<ThreadId>,
-    tasks: Vec<TaskId>,
-    claims: Vec<(TaskId, ClaimId)>,
-    /// Every token there ever was.
-    tokens: Vec<String>,
+    history: History,
     now: Timestamp,
 }
 
@@ -484,8 +559,7 @@ fn agree(steps: Vec<Step>) -> Result<(), TestCaseError> {
     let now = Timestamp::from_micros(1_000_000_000);
     let (disk, clock) = (TestDisk::default(), ManualClock::new(now));
     let store = Some(open(&disk, &clock));
-    let (threads, tasks, claims, tokens) = (vec![], vec![], vec![], vec![]);
-    let mut run = Run { disk, clock, store, model: Model::default(), threads, tasks, claims, tokens, now };
+    let mut run = Run { disk, clock, store, history: History::default(), now };
     run.step(&Op::CreateThread)?;
     for step in steps {
         match step {
@@ -506,59 +580,25 @@ impl Run {
     }
 
     fn step(&mut self, op: &Op) -> Result<(), TestCaseError> {
-        let Some(call) = self.resolve(op) else { return Ok(()) };
+        let history = &self.history;
+        let newest_of = |thread| history.model.newest_of(thread);
+        let Some(call) = history.known.resolve(op, self.now, newest_of) else { return Ok(()) };
         let asked = call.clone();
-        let outcome = self.store().write(move |tx| {
-            let now = tx.now();
-            match ask_store(tx, &asked) {
-                Ok((answer, made)) => Ok((now, answer, made)),
-                // All checks come before the first write, so the transaction goes on as if nothing had been asked.
-                Err(error) => match refusal(&error) {
-                    Some(refusal) => Ok((now, Answer::Refused(refusal), Made::Nothing)),
-                    None => Err(error),
-                },
-            }
-        });
-        let (now, answer, made) = outcome.map_err(|error| TestCaseError::fail(format!("{call:?}: {error}")))?;
+        let outcome = self.store().write(move |tx| Ok((tx.now(), answer_of(tx, &asked)?)));
+        let (now, (answer, made)) = outcome.map_err(|error| TestCaseError::fail(format!("{call:?}: {error}")))?;
         self.now = now;
-        let expected = self.ask_model(&call, &made, now).unwrap_or_else(Answer::Refused);
+        let expected = self.history.answer(&call, &made, now);
         prop_assert_eq!(answer, expected, "{:?} at {}", call, now);
-        self.compare_rows(&call)
+        self.history.compare_rows(self.store(), &call)
     }
+}
 
-    fn resolve(&self, op: &Op) -> Option<Call> {
-        let thread = |n: usize| self.threads.get(n % self.threads.len().max(1)).copied();
-        let task = |n: usize| self.tasks.get(n % self.tasks.len().max(1)).copied();
-        let claim = |n: usize| self.claims.get(n % self.claims.len().max(1)).copied();
-        Some(match *op {
-            Op::CreateThread => Call::CreateThread,
-            Op::CreateTask(n, ref plan) => {
-                Call::CreateTask(thread(n)?, plan.clone(), plan.delay_seconds.map(|delay| later(self.now, delay)))
-            }
-            Op::Claim(n, number) => Call::Claim(task(n)?, agent(number)),
-            Op::ClaimNext { agent: number, role, thread: of } => {
-                Call::ClaimNext(agent(number), role, of.and_then(thread))
-            }
-            Op::Settle(settle, n) => {
-                let (task, claim) = claim(n)?;
-                Call::Settle(settle, task, claim)
-            }
-            Op::Cancel(n) => Call::Cancel(task(n)?),
-            Op::Expire => Call::Expire,
-            Op::Append { thread: n, step, under } => Call::Append(thread(n)?, step, under.and_then(claim)),
-            Op::AppendAt { thread: n, step, expected } => {
-                let of = thread(n)?;
-                // As often as not the right one.
-                let guess = expected.map(MessageId::from_u64).filter(|id| id.as_u64() % 2 == 1);
-                Call::AppendAt(of, step, guess.or_else(|| self.model.newest_of(of)))
-            }
-            Op::Finish { thread: n, status, result } => {
-                Call::Finish(thread(n)?, STATUSES[usize::from(status)], result.then_some("done"))
-            }
-            Op::Delete(n) => Call::Delete(thread(n)?),
-            Op::Prune(ago) => Call::Prune(later(self.now, -ago)),
-            Op::Agent(op, number) => Call::Agent(op, agent(number)),
-        })
+impl History {
+    /// What the store must answer to this call at this moment, having made this.
+    pub(super) fn answer(&mut self, call: &Call, made: &Made, now: Timestamp) -> Answer {
+        let answer = self.ask_model(call, made, now).unwrap_or_else(Answer::Refused);
+        self.known.learn(made);
+        answer
     }
 
     fn ask_model(&mut self, call: &Call, made: &Made, now: Timestamp) -> Result<Answer, Refusal> {
@@ -567,7 +607,6 @@ impl Run {
             Call::CreateThread => {
                 let Made::Thread(thread) = made else { return Err("a thread was expected") };
                 model.threads.insert(thread.id, thread.clone());
-                self.threads.push(thread.id);
                 Ok(Answer::Thread(ThreadStatus::Active))
             }
             Call::CreateTask(thread, plan, not_before) => {
@@ -592,7 +631,6 @@ impl Run {
                 (expected.attempts, expected.created_at, expected.finished_at) = (0, now, None);
                 unclaim(&mut expected);
                 model.tasks.insert(task.id, expected);
-                self.tasks.push(task.id);
                 Ok(Answer::Task(task.id))
             }
             Call::Claim(id, agent) => {
@@ -625,7 +663,9 @@ impl Run {
                 }
                 self.append(*thread, made)
             }
-            Call::Finish(thread, status, result) => model.finish(*thread, *status, *result, now).map(Answer::Thread),
+            Call::Finish(thread, status, result) => {
+                model.finish(*thread, *status, result.as_deref(), now).map(Answer::Thread)
+            }
             Call::Delete(thread) => Ok(Answer::Yes(model.delete(*thread))),
             Call::Prune(before) => Ok(Answer::Count(model.prune(*before))),
             Call::Agent(AgentOp::Remove, agent) => Ok(Answer::Yes(model.agents.remove(agent).is_some())),
@@ -645,10 +685,9 @@ impl Run {
 
     fn claim(&mut self, id: Option<TaskId>, agent: &AgentId, made: &Made, now: Timestamp) -> Result<Answer, Refusal> {
         if let (Some(id), Made::Claim(claim)) = (id, made) {
-            if self.claims.iter().any(|(_, earlier)| *earlier == claim.id) {
+            if self.known.claims.iter().any(|(_, earlier)| *earlier == claim.id) {
                 return Err("a claim id was given out twice");
             }
-            self.claims.push((id, claim.id));
             self.model.claim(id, claim.id, agent, now);
         }
         Ok(Answer::Claim(id))
@@ -661,12 +700,11 @@ impl Run {
     }
 
     /// Every row of the store is the model's, and the other way round.
-    fn compare_rows(&self, call: &Call) -> Result<(), TestCaseError> {
-        let store = self.store();
-        for id in &self.tasks {
+    pub(super) fn compare_rows(&self, store: &Store, call: &dyn Debug) -> Result<(), TestCaseError> {
+        for id in &self.known.tasks {
             prop_assert_eq!(store.task(*id).unwrap(), self.model.tasks.get(id).cloned(), "after {:?}", call);
         }
-        for id in &self.threads {
+        for id in &self.known.threads {
             let thread = self.model.threads.get(id);
             prop_assert_eq!(store.thread(*id).unwrap(), thread.cloned(), "after {:?}", call);
             if thread.is_some() {
@@ -683,12 +721,12 @@ impl Run {
         expected.sort_by_key(|task| (task.created_at, task.id));
         let expected: Vec<_> = expected.iter().map(|task| task.id).collect();
         prop_assert_eq!(open, expected, "open after {:?}", call);
-        self.compare_lists(call)
+        self.compare_lists(store, call)
     }
 
     /// What lists and counts say is what the model has.
-    fn compare_lists(&self, call: &Call) -> Result<(), TestCaseError> {
-        let (store, model) = (self.store(), &self.model);
+    fn compare_lists(&self, store: &Store, call: &dyn Debug) -> Result<(), TestCaseError> {
+        let model = &self.model;
         let stats = store.stats().unwrap();
         let counted = (stats.agents, stats.messages, stats.tasks.values().sum(), stats.threads.values().sum());
         let expected = (model.agents.len(), model.messages.len(), model.tasks.len(), model.threads.len());

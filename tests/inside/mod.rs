@@ -15,6 +15,7 @@ mod keys;
 mod life;
 mod model;
 mod pages;
+mod power;
 mod races;
 mod reopening;
 mod schedules;

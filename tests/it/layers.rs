@@ -37,6 +37,7 @@ const DB_LAYERS: &[&str] = &[
     "key",
     "failing_disk",
     "test_disk",
+    "crash_disk",
     "sync",
 ];
 
