@@ -1,7 +1,7 @@
 //! How many pages a durable commit writes, counted by the disk: the cost that does not depend on the machine.
 
 use crate::db::TestDisk;
-use crate::{AgentId, Claim, NewMessage, NewTask, Store, Task, ThreadId};
+use crate::{AgentId, Claim, ManualClock, NewMessage, NewTask, Store, Task, TaskFilter, ThreadId, Timestamp};
 
 /// What is in the store while it is measured: so many tasks and as many messages.
 #[derive(Clone, Copy)]
@@ -169,13 +169,20 @@ fn measure(store: &Store, disk: &TestDisk, content: Content, threads: &[ThreadId
 #[test]
 fn a_batch_in_which_nobody_wrote_is_not_synced() {
     let disk = TestDisk::default();
-    let store = Store::builder().open_on(disk.clone()).unwrap();
+    let clock = ManualClock::new(Timestamp::from_micros(1_000_000));
+    let store = Store::builder().clock(clock).open_on(disk.clone()).unwrap();
     let thread = store.create_thread("review", "ada").unwrap();
-    let task = store.create_task(thread.id, task(100)).unwrap();
+    let [held, done] = [1, 2].map(|_| store.create_task(thread.id, task(100)).unwrap().id);
     let agent = AgentId::new("ada").unwrap();
-    store.claim_task(task.id, &agent).unwrap().unwrap();
+    let [claim, completed] = [held, done].map(|task| store.claim_task(task, &agent).unwrap().unwrap().id);
+    assert!(store.complete_task(done, completed).unwrap());
     let (pages, syncs) = (disk.pages_written(), disk.syncs());
-    assert_eq!(store.claim_task(task.id, &agent).unwrap(), None, "a lost race");
+    assert_eq!(store.claim_task(held, &agent).unwrap(), None, "a lost race");
+    assert_eq!(store.claim_next(&agent, &TaskFilter::new()).unwrap(), None);
+    assert!(store.renew_claim(held, claim).unwrap(), "a claim that lasts as long already");
+    assert!(!store.release_task(held, completed).unwrap(), "a claim that is not the task's");
+    assert!(store.complete_task(done, completed).unwrap(), "a call repeated");
+    assert!(!store.cancel_task(done).unwrap());
     assert_eq!(store.expire_timed_out_tasks().unwrap(), 0);
     assert!(store.write(|tx| tx.create_thread("", "ada")).is_err(), "an early failure");
     assert_eq!((disk.pages_written(), disk.syncs()), (pages, syncs));

@@ -73,6 +73,47 @@ fn every_writer_is_answered_once_and_after_the_commit_in_schedules_with_few_and_
 }
 
 #[test]
+fn a_batch_of_one_at_the_most_is_one() {
+    random(everybody_is_answered::<1>, times(10_000));
+}
+
+/// Two fill a batch while the leader before them is at work; a third opens the next one. Whichever of the two batches has
+/// its turn first, the full one leaves the other open.
+fn a_full_batch_does_not_close_the_next_one() {
+    let queue = Arc::new(Queue::new(2, ()));
+    let third_is_done = Arc::new(Mutex::new(false));
+    let join = |operation| {
+        let (queue, third_is_done) = (Arc::clone(&queue), Arc::clone(&third_is_done));
+        thread::spawn(move || {
+            queue.run(operation, |operations, ()| {
+                let mut third_is_done = third_is_done.lock().unwrap();
+                *third_is_done |= operations.contains(&3);
+                assert!(*third_is_done || queue.waiting() == 1, "{operations:?} closed it");
+                Outcome::Committed
+            })
+        })
+    };
+    let mut others = Vec::new();
+    queue.run(0, |_, ()| {
+        for (operation, waiting) in [(1, 1), (2, 0), (3, 1)] {
+            others.push(join(operation));
+            while queue.waiting() != waiting {
+                thread::yield_now();
+            }
+        }
+        Outcome::Committed
+    });
+    for other in others {
+        assert_eq!(other.join().unwrap(), Outcome::Committed);
+    }
+}
+
+#[test]
+fn a_batch_that_is_full_does_not_close_the_one_that_others_are_joining() {
+    random(a_full_batch_does_not_close_the_next_one, times(1_000));
+}
+
+#[test]
 fn control_an_answer_before_the_commit_is_seen() {
     seen_in(Bug::AnswerBeforeCommit, everybody_is_answered::<1000>);
 }

@@ -308,6 +308,41 @@ fn a_large_sweep_reopens_everything_that_is_due() {
 }
 
 #[test]
+fn a_large_sweep_opens_every_scheduled_task_whose_time_has_come() {
+    let scene = scene();
+    let thread = scene.thread;
+    let count = 2 * khala::limits::EXPIRE_SLICE_TASKS + 1;
+    let schedule_many = move |tx: &mut khala::WriteTx<'_>| {
+        let at = tx.now() + Duration::from_secs(5);
+        (0..count).try_for_each(|_| tx.create_task(thread, &NewTask::new("writer", "").not_before(at)).map(drop))
+    };
+    scene.store.write(schedule_many).unwrap();
+    scene.pass(5);
+    assert_eq!(scene.store.expire_timed_out_tasks().unwrap(), 0);
+    assert_eq!(scene.store.open_tasks(usize::MAX).unwrap().len(), count);
+    scene.end();
+}
+
+#[test]
+fn a_sweep_inside_a_transaction_takes_away_everything_that_is_due_at_once() {
+    let scene = scene();
+    let count = khala::limits::EXPIRE_SLICE_TASKS + 1;
+    let (thread, ada) = (scene.thread, scene.ada.clone());
+    let claim_many = move |tx: &mut khala::WriteTx<'_>| {
+        for _ in 0..count {
+            let task = tx.create_task(thread, &NewTask::new("writer", "").timeout_seconds(5))?;
+            tx.claim_task(task.id, &ada)?;
+        }
+        Ok(())
+    };
+    scene.store.write(claim_many).unwrap();
+    scene.pass(5);
+    let swept = scene.store.write(|tx| Ok([tx.expire_timed_out_tasks()?, tx.expire_timed_out_tasks()?])).unwrap();
+    assert_eq!(swept, [u64::try_from(count).unwrap(), 0]);
+    scene.end();
+}
+
+#[test]
 fn open_tasks_of_all_roles_come_oldest_first() {
     let scene = scene();
     let mut created = vec![];
@@ -806,6 +841,17 @@ fn an_agent_is_let_in_by_its_token_and_by_nothing_else() {
     assert!(token.expose().starts_with("khala_") && token.expose().len() == 70, "32 bytes in hexadecimal");
     assert!(matches!(scene.store.register_agent(&scene.ada), Err(Error::AgentExists(id)) if id == scene.ada));
     assert!(scene.store.authenticate(token.expose()).unwrap().is_some(), "the first token stays good");
+    scene.end();
+}
+
+#[test]
+fn what_is_printed_for_debugging_names_the_thing_and_tells_no_secret() {
+    let scene = scene();
+    let token = scene.store.register_agent(&scene.ada).unwrap();
+    assert_eq!(format!("{token:?}"), "Token(secret)");
+    assert_eq!(scene.store.read(|tx| Ok(format!("{tx:?}"))).unwrap(), "ReadTx { .. }");
+    let printed = scene.store.write(|tx| Ok(format!("{tx:?}"))).unwrap();
+    assert_eq!(printed, format!("WriteTx {{ now: {:?}, .. }}", scene.clock.now()));
     scene.end();
 }
 
