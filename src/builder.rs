@@ -22,6 +22,7 @@ impl Store {
     /// - [`Error::AlreadyOpen`]: this or another process has it open.
     /// - [`Error::SchemaTooNew`]: a later version of khala wrote it.
     /// - [`Error::Corrupt`]: it is damaged.
+    /// - [`Error::InvalidInput`]: the clock says more than [`CLOCK_MAX`](crate::limits::CLOCK_MAX).
     /// - [`Error::Io`]: the folder does not exist, the file may not be written, the disk is full.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::builder().open(path)
@@ -31,7 +32,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// None that a caller can bring about.
+    /// [`Error::InvalidInput`] when the machine's clock says more than [`CLOCK_MAX`](crate::limits::CLOCK_MAX).
     pub fn in_memory() -> Result<Self> {
         Self::builder().in_memory()
     }
@@ -103,7 +104,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// Those of [`Store::open`], and [`Error::InvalidInput`] for a setting out of its bounds.
+    /// Those of [`Store::open`], and [`Error::InvalidInput`] for any other setting out of its bounds.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
         self.check()?;
         let engine = Engine::open(path.as_ref(), &self.options, self.clock.as_ref())?;

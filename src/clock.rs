@@ -129,14 +129,28 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// Where a store gets its time from. It may stand still or go back: what is stored does not.
+/// Where a store gets its time from. It may stand still, jump and go back. *Stored time*, which claims and schedules go
+/// by, does not go back:
+///
+/// | what the clock does | what stored time does |
+/// |---|---|
+/// | goes on | goes on as much |
+/// | jumps forward | jumps as much: claims whose timeout lies in between are due, scheduled tasks may be claimed |
+/// | jumps back | goes on from where it was, at the clock's pace from the next write on: no claim lasts for longer |
+/// | is behind at opening | goes on from the last write before, at the clock's pace from the opening on |
+/// | is ahead at opening | begins there |
+/// | says more than [`CLOCK_MAX`](crate::limits::CLOCK_MAX) | nothing: every call is refused until it says less |
+///
+/// So a single wrong moment far ahead stays: stored time goes on from there. A claim keeps its full timeout at the
+/// clock's pace whatever was stored before, and everybody who is late is turned away as ever.
 pub trait Clock: Send + Sync + fmt::Debug + 'static {
     /// The moment it is.
     fn now(&self) -> Timestamp;
 }
 
 /// The machine's time: its wall clock when this was made, and from there on its monotonic clock, so that steps of the
-/// wall clock while the program runs do not reach the store.
+/// wall clock while the program runs do not reach the store. On most systems that clock stands still while the machine
+/// is suspended, and timeouts with it.
 #[derive(Debug, Clone)]
 pub struct SystemClock {
     wall_at_start: Timestamp,

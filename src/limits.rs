@@ -9,9 +9,11 @@
 //! | a task's attempts | 1 to `u32::MAX`, or without end |
 //! | the rest after a failure | 0 to [`BACKOFF_MAX_SECONDS`] seconds |
 //! | a page of a list | at least 1 item, [`PAGE_DEFAULT_ITEMS`] unless set |
+//! | what a clock may say | at most [`CLOCK_MAX`] |
 //! | operations that share one commit | [`BATCH_MAX_OPERATIONS`], or [`BATCH_MAX_BYTES`] of rows |
 //! | claims that one transaction of `Store::expire_timed_out_tasks` takes away | [`EXPIRE_SLICE_TASKS`] |
 
+use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 
 /// The longest name, in bytes. A name is part of an index key, so it stays short.
@@ -22,6 +24,11 @@ pub const TEXT_MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// The longest a task rests after a failure, in seconds: a day.
 pub const BACKOFF_MAX_SECONDS: u64 = 24 * 60 * 60;
+
+/// The latest moment at which a store works: 136 years, the longest timeout, before [`Timestamp::MAX`]. At the end of
+/// time every claim would be due as soon as it is made, for ever after, since stored time does not go back; so a clock
+/// that says something later, as one in the wrong unit does, is refused.
+pub const CLOCK_MAX: Timestamp = Timestamp::from_micros(Timestamp::MAX.as_micros() - 4_294_967_295 * 1_000_000);
 
 /// How many operations may share one commit. From here on a longer batch no longer pays: the sync is spread thin
 /// enough, and everybody in the batch waits for its last operation.

@@ -27,6 +27,8 @@ pub(crate) enum Bug {
     WakeUpLost,
     /// Stored time follows the clock backwards.
     TimeFollowsClock,
+    /// After a backward step of the clock stored time stands still until the clock has caught up.
+    TimeStandsStill,
     /// A sync of the disk is skipped.
     #[cfg(test)]
     SyncSkipped,

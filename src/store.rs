@@ -85,6 +85,7 @@ impl Store {
     ///
     /// - What `f` gives back.
     /// - [`Error::Nested`] from inside a closure of this store.
+    /// - [`Error::InvalidInput`] while the clock says more than [`CLOCK_MAX`](crate::limits::CLOCK_MAX).
     /// - [`Error::Io`] when the file cannot be read, and [`Error::Poisoned`] from
     ///   then on.
     pub fn read<T>(&self, f: impl FnOnce(&ReadTx<'_>) -> Result<T>) -> Result<T> {
@@ -109,6 +110,7 @@ impl Store {
     /// - What `f` gives back; its own refusal is [`Error::aborted`].
     /// - [`Error::Nested`] from inside a closure of this store, or from inside a write closure of
     ///   any.
+    /// - [`Error::InvalidInput`] while the clock says more than [`CLOCK_MAX`](crate::limits::CLOCK_MAX).
     /// - [`Error::Io`] when the file cannot be read or written, and nothing was done;
     ///   [`Error::CommitUnknown`] when the commit failed. From then on
     ///   [`Error::Poisoned`].

@@ -29,7 +29,8 @@ impl<'t> ReadTx<'t> {
         Self { tables, now }
     }
 
-    /// The moment of this transaction in stored time, which never goes back.
+    /// The moment of this transaction in stored time, which never goes back. What only reads goes by the clock and by the
+    /// last write: see [`Clock`](crate::Clock).
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.now
@@ -60,15 +61,8 @@ pub struct WriteTx<'t> {
 pub(crate) struct News {
     /// The tasks it left open, oldest first.
     pub(crate) opened: BTreeMap<TaskId, Opened>,
-    /// The first of what it wrote to be due: a claim that times out, a scheduled task.
-    pub(crate) due: Option<Due>,
-}
-
-/// A moment at which something will be due, and how far off it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Due {
-    pub(crate) moment: Timestamp,
-    pub(crate) until: Duration,
+    /// How far off the first of what it wrote is that will be due: a claim that times out, a scheduled task.
+    pub(crate) due_in: Option<Duration>,
 }
 
 /// A task that was opened, and what decides who can take it.
@@ -97,8 +91,8 @@ impl<'t> WriteTx<'t> {
 
     /// Tells those who wait when something will be due, once this transaction is committed.
     pub(crate) fn tell_due(&mut self, moment: Timestamp) {
-        let due = Due { moment, until: moment.duration_since(self.now()) };
-        self.news.due = self.news.due.into_iter().chain([due]).min();
+        let due_in = moment.duration_since(self.now());
+        self.news.due_in = self.news.due_in.into_iter().chain([due_in]).min();
     }
 
     /// Removes a row, and its index entries with it. Whether there was one.
@@ -188,6 +182,10 @@ where
     T: Send,
     F: FnMut(&mut WriteTx<'_>) -> Result<T> + Send,
 {
+    fn refuse(&self, error: Error) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).answer = Some(Ok(Err(error)));
+    }
+
     fn run<'t>(&self, batch: Batch<'t>) -> (Batch<'t>, Ran) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let _inside = nested::enter(self.store, Access::Write);

@@ -22,11 +22,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use crate::clock::Timestamp;
 use crate::id::TaskId;
 use crate::planted::{Bug, planted};
 use crate::tasks::TaskFilter;
-use crate::tx::{Due, News, Opened};
+use crate::tx::{News, Opened};
 
 /// The shortest sleep until something is due. A clock that stands still must not make the timekeeper spin.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
@@ -43,8 +42,9 @@ struct Line {
     waiting: BTreeMap<u64, Waiter>,
     next_number: u64,
     timekeeper: Option<u64>,
-    /// What the timekeeper sleeps for, if it knows of anything: the moment, and when that is on the machine's clock.
-    next_due: Option<(Timestamp, Instant)>,
+    /// When the timekeeper is to try, if it knows of anything that will be due. On the machine's clock, which it sleeps
+    /// by: of two moments in stored time the later can be nearer, if the store's clock has jumped since the first was told.
+    next_due: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -91,15 +91,15 @@ impl Waiters {
 
     /// Wakes whom a committed transaction concerns.
     pub(crate) fn announce(&self, news: News) {
-        if news.opened.is_empty() && news.due.is_none() {
+        if news.opened.is_empty() && news.due_in.is_none() {
             return;
         }
         let mut line = self.lock();
         for task in news.opened.into_values() {
             line.wake_for(task);
         }
-        if let Some(due) = news.due {
-            line.expect(due);
+        if let Some(due_in) = news.due_in {
+            line.expect(due_in);
         }
     }
 
@@ -131,12 +131,12 @@ impl Line {
     }
 
     /// Something will be due, which the timekeeper has to know if it sleeps for longer. It need not try before then.
-    fn expect(&mut self, due: Due) {
-        let Some(at) = Instant::now().checked_add(due.until.max(SHORTEST_SLEEP)) else { return };
-        if self.next_due.is_some_and(|(known, _)| known <= due.moment) {
+    fn expect(&mut self, due_in: Duration) {
+        let Some(at) = Instant::now().checked_add(due_in.max(SHORTEST_SLEEP)) else { return };
+        if self.next_due.is_some_and(|known| known <= at) {
             return;
         }
-        self.next_due = Some((due.moment, at));
+        self.next_due = Some(at);
         if let Some(timekeeper) = self.timekeeper.and_then(|place| self.waiting.get(&place)) {
             timekeeper.bell.notify_one();
         }
@@ -184,13 +184,13 @@ impl Place<'_> {
 
     /// Waits after a try that found nothing, until there may be something or it is `give_up_at`. The try has seen what will
     /// be due next.
-    pub(crate) fn wait(&self, give_up_at: Option<Instant>, due: Option<Due>) -> Woken {
+    pub(crate) fn wait(&self, give_up_at: Option<Instant>, due_in: Option<Duration>) -> Woken {
         let mut line = self.waiters.lock();
-        if let Some(due) = due.filter(|_| line.timekeeper == Some(self.number)) {
-            line.expect(due);
+        if let Some(due_in) = due_in.filter(|_| line.timekeeper == Some(self.number)) {
+            line.expect(due_in);
         }
         loop {
-            let due_at = line.next_due.filter(|_| line.timekeeper == Some(self.number)).map(|(_, at)| at);
+            let due_at = line.next_due.filter(|_| line.timekeeper == Some(self.number));
             let Some(waiter) = line.waiting.get_mut(&self.number) else { return Woken::TimeIsUp };
             // The try has shown what became of it.
             waiter.trying_for = None;

@@ -6,12 +6,15 @@
 //! | `highest_timestamp` | `i64`, the latest moment given out, in microseconds |
 //! | `highest_ulid` | 16 bytes, the latest thread or task id given out |
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use ulid::Ulid;
 
 use super::row::TableDef;
 use super::table::Tables;
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
+use crate::limits::CLOCK_MAX;
 use crate::planted::{Bug, planted};
 
 const META: TableDef = TableDef::variable("meta");
@@ -58,19 +61,17 @@ impl Counters {
 
     /// The moment it is in the store when the clock says `clock`. A backward step of the clock is absorbed: stored
     /// time goes on from where it was, at the clock's pace.
-    pub(super) fn now(&mut self, clock: Timestamp) -> Timestamp {
-        let moment = Timestamp::from_micros(clock.as_micros().saturating_add(self.ahead_micros));
+    pub(super) fn now(&mut self, clock: Timestamp) -> Result<Timestamp> {
+        let mut moment = ahead_of(clock, self.ahead_micros);
+        checked(moment.max(self.highest_timestamp))?;
         if moment < self.highest_timestamp && !planted(Bug::TimeFollowsClock) {
-            self.ahead_micros = self.highest_timestamp.as_micros().saturating_sub(clock.as_micros());
-            return self.highest_timestamp;
+            moment = self.highest_timestamp;
+            if !planted(Bug::TimeStandsStill) {
+                self.ahead_micros = moment.as_micros().saturating_sub(clock.as_micros());
+            }
         }
         self.highest_timestamp = moment;
-        moment
-    }
-
-    /// The latest moment given out.
-    pub(super) fn highest_timestamp(&self) -> Timestamp {
-        self.highest_timestamp
+        Ok(moment)
     }
 
     /// The id of the next message.
@@ -101,6 +102,47 @@ impl Counters {
     pub(super) fn counted_message(&self, id: u64) -> bool {
         id < self.next_message_id
     }
+}
+
+/// What those who only read know of stored time: where the writers last left it.
+pub(super) struct TimeForReaders {
+    highest_micros: AtomicI64,
+    ahead_micros: AtomicI64,
+}
+
+impl TimeForReaders {
+    pub(super) fn of(counters: &Counters) -> Self {
+        Self {
+            highest_micros: AtomicI64::new(counters.highest_timestamp.as_micros()),
+            ahead_micros: AtomicI64::new(counters.ahead_micros),
+        }
+    }
+
+    pub(super) fn follow(&self, counters: &Counters) {
+        self.highest_micros.store(counters.highest_timestamp.as_micros(), Ordering::Relaxed);
+        self.ahead_micros.store(counters.ahead_micros, Ordering::Release);
+    }
+
+    /// The moment it is: as for a writer, but that a backward step which no writer has met yet is not made up for.
+    pub(super) fn now(&self, clock: &dyn Clock) -> Result<Timestamp> {
+        // Before the clock is asked: what a step back in between adds must not be added to the time before it.
+        let ahead = self.ahead_micros.load(Ordering::Acquire);
+        let highest = Timestamp::from_micros(self.highest_micros.load(Ordering::Relaxed));
+        checked(ahead_of(clock.now(), ahead).max(highest))
+    }
+}
+
+fn ahead_of(clock: Timestamp, micros: i64) -> Timestamp {
+    Timestamp::from_micros(clock.as_micros().saturating_add(micros))
+}
+
+/// The moment, unless it is too late for a claim to time out after it.
+fn checked(moment: Timestamp) -> Result<Timestamp> {
+    if moment <= CLOCK_MAX {
+        return Ok(moment);
+    }
+    let reason = format!("puts the store at {moment}; the latest moment at which a claim can time out is {CLOCK_MAX}");
+    Err(Error::InvalidInput { field: "clock", reason })
 }
 
 fn read<const N: usize>(tables: &Tables<'_>, name: &'static str) -> Result<Option<[u8; N]>> {

@@ -153,7 +153,7 @@ impl Engine {
         let mut tables = self.tables_of(&transaction);
         let before = Counters::load(&tables)?;
         let mut counters = before.clone();
-        f(&mut tables, counters.now(clock.now()))?;
+        f(&mut tables, counters.now(clock.now())?)?;
         counters.save(&before, &mut tables)?;
         drop(tables);
         self.end_write(transaction, End::Commit)

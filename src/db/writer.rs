@@ -16,9 +16,8 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
-use super::counters::Counters;
+use super::counters::{Counters, TimeForReaders};
 use super::engine::{End, Engine};
 use super::queue::{Outcome, Queue};
 use super::table::Tables;
@@ -31,6 +30,9 @@ use crate::planted::{Bug, planted};
 pub(crate) trait Operation: Send + Sync {
     /// Runs on this batch, gives it back, and says whether it succeeded. It must not panic.
     fn run<'t>(&self, batch: Batch<'t>) -> (Batch<'t>, Ran);
+
+    /// Is told that it cannot be run, and why.
+    fn refuse(&self, error: Error);
 
     /// Whether its commit is to be one after which a crashed file opens at once.
     fn is_checkpoint(&self) -> bool {
@@ -45,6 +47,9 @@ impl Operation for Checkpoint {
     fn run<'t>(&self, batch: Batch<'t>) -> (Batch<'t>, Ran) {
         (batch, Ran::Succeeded)
     }
+
+    /// It needs no moment, and gets its commit whatever the clock says.
+    fn refuse(&self, _: Error) {}
 
     fn is_checkpoint(&self) -> bool {
         true
@@ -71,8 +76,7 @@ pub(crate) struct Writer {
     engine: Engine,
     clock: Arc<dyn Clock>,
     queue: Queue<Arc<dyn Operation>, Turn>,
-    /// The latest moment given out, for those who only read.
-    latest_micros: AtomicI64,
+    time: TimeForReaders,
 }
 
 /// What one leader hands to the next.
@@ -86,15 +90,17 @@ struct Turn {
 impl Writer {
     pub(crate) fn new(engine: Engine, clock: Arc<dyn Clock>, batch_max_operations: usize) -> Result<Self> {
         let stored = engine.read(|tables| Counters::load(&tables))?;
-        let latest_micros = AtomicI64::new(stored.highest_timestamp().as_micros());
-        let queue = Queue::new(batch_max_operations, Turn { counters: stored.clone(), stored });
-        Ok(Self { engine, clock, queue, latest_micros })
+        let mut counters = stored.clone();
+        // So that a clock behind what is stored counts from here on, and not from the first write.
+        counters.now(clock.now())?;
+        let time = TimeForReaders::of(&counters);
+        let queue = Queue::new(batch_max_operations, Turn { stored, counters });
+        Ok(Self { engine, clock, queue, time })
     }
 
     /// What `f` makes of a snapshot of the last durable commit, and of the moment it is: not before the latest one stored.
     pub(crate) fn read<T>(&self, f: impl FnOnce(Tables<'_>, Timestamp) -> Result<T>) -> Result<T> {
-        let stored = Timestamp::from_micros(self.latest_micros.load(Ordering::Relaxed));
-        let now = self.clock.now().max(stored);
+        let now = self.time.now(self.clock.as_ref())?;
         self.engine.read(|tables| f(tables, now))
     }
 
@@ -171,9 +177,17 @@ impl Writer {
         let mut is_checkpoint = false;
         for operation in pending.iter() {
             let writes_before = batch.tables.writes();
-            batch.now = batch.counters.now(self.clock.now());
             let end;
-            (batch, end) = operation.run(batch);
+            match batch.counters.now(self.clock.now()) {
+                Ok(now) => {
+                    batch.now = now;
+                    (batch, end) = operation.run(batch);
+                }
+                Err(error) => {
+                    operation.refuse(error);
+                    end = Ran::Failed;
+                }
+            }
             // Its own, or that of a reader meanwhile: the engine does nothing more.
             if self.failure().is_some() {
                 return Err(Outcome::Refused);
@@ -192,7 +206,7 @@ impl Writer {
         }
         pending.drain(..ran);
         turn.counters = batch.counters;
-        self.latest_micros.store(turn.counters.highest_timestamp().as_micros(), Ordering::Relaxed);
+        self.time.follow(&turn.counters);
         let wrote = batch.tables.writes() > 0;
         if wrote {
             // Part of the commit, so its failure is told as the commit's.

@@ -6,7 +6,6 @@ use super::Store;
 use crate::error::Result;
 use crate::id::AgentId;
 use crate::tasks::{Claim, TaskFilter};
-use crate::tx::Due;
 use crate::waiters::Woken;
 
 impl Store {
@@ -17,8 +16,11 @@ impl Store {
     /// claim that times out; a scheduled task whose time comes. Those who wait are served in the order they came, and one
     /// task wakes one of them, who can take it. A wait can end a moment late, never early.
     ///
-    /// Times are slept for at the pace of the machine's clock. Whoever turns a [`ManualClock`](crate::ManualClock) calls
-    /// [`expire_timed_out_tasks`](Self::expire_timed_out_tasks) to let it be known.
+    /// Times are slept for at the pace of the machine's clock, from what the store's clock last said. A
+    /// [`Clock`](crate::Clock) that jumps forward is noticed when somebody next claims or sweeps, or when that sleep is
+    /// over: whoever turns a [`ManualClock`](crate::ManualClock) calls
+    /// [`expire_timed_out_tasks`](Self::expire_timed_out_tasks) to let it be known. One that jumps back delays nobody by
+    /// more than what passed since somebody last wrote.
     ///
     /// ```
     /// use std::time::Duration;
@@ -50,17 +52,16 @@ impl Store {
         loop {
             place.begin_try();
             let (agent, filter) = (agent.clone(), filter.clone());
-            let (claim, due) = self.write(move |tx| {
+            let (claim, due_in) = self.write(move |tx| {
                 let claim = tx.claim_next(&agent, &filter)?;
                 let due = if claim.is_none() { tx.next_due()? } else { None };
-                let due = due.map(|moment| Due { moment, until: moment.duration_since(tx.now()) });
-                Ok((claim, due))
+                Ok((claim, due.map(|moment| moment.duration_since(tx.now()))))
             })?;
             if let Some(claim) = claim {
                 place.leave_with(claim.task.id);
                 return Ok(Some(claim));
             }
-            if place.wait(give_up_at, due) == Woken::TimeIsUp {
+            if place.wait(give_up_at, due_in) == Woken::TimeIsUp {
                 return Ok(None);
             }
         }

@@ -337,7 +337,7 @@ impl Model {
         old.iter().filter(|id| self.delete(**id)).count() as u64
     }
 
-    fn newest_of(&self, thread: ThreadId) -> Option<MessageId> {
+    pub(super) fn newest_of(&self, thread: ThreadId) -> Option<MessageId> {
         self.messages.iter().filter(|(_, of)| **of == thread).map(|(id, _)| *id).max()
     }
 }

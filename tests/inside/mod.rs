@@ -6,6 +6,7 @@
 
 mod campaign;
 mod child;
+mod clocks;
 mod decode;
 mod faults;
 mod harness;

@@ -27,7 +27,7 @@ impl Desk {
         let id = [number; 16];
         let opened = Opened { task: TaskId::from_bytes(id), thread: ThreadId::from_bytes(id), role: role.into() };
         self.open.lock().unwrap().insert(opened.task, opened.clone());
-        self.waiters.announce(News { opened: [(opened.task, opened)].into(), due: None });
+        self.waiters.announce(News { opened: [(opened.task, opened)].into(), due_in: None });
     }
 
     /// A transaction that claims the oldest task the filter lets through.

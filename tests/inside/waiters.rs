@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::tx::{Due, News, Opened};
+use crate::tx::{News, Opened};
 use crate::waiters::{Place, Waiters, Woken};
-use crate::{TaskFilter, TaskId, ThreadId, Timestamp};
+use crate::{TaskFilter, TaskId, ThreadId};
 
 fn opened(number: u8, role: &str) -> Opened {
     let id = [number; 16];
@@ -13,13 +13,13 @@ fn opened(number: u8, role: &str) -> Opened {
 }
 
 fn news(tasks: impl IntoIterator<Item = Opened>) -> News {
-    News { opened: tasks.into_iter().map(|opened| (opened.task, opened)).collect(), due: None }
+    News { opened: tasks.into_iter().map(|opened| (opened.task, opened)).collect(), due_in: None }
 }
 
 /// A place whose first try has found nothing.
-fn settle(place: &Place<'_>, due: Option<Due>) {
+fn settle(place: &Place<'_>, due_in: Option<Duration>) {
     place.begin_try();
-    assert_eq!(place.wait(Some(Instant::now()), due), Woken::TimeIsUp);
+    assert_eq!(place.wait(Some(Instant::now()), due_in), Woken::TimeIsUp);
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn one_task_wakes_one_of_10_000_waiters_and_nobody_when_it_is_claimed() {
     let first = places.remove(0);
     first.begin_try();
     first.leave_with(TaskId::from_bytes([1; 16]));
-    waiters.announce(News { opened: BTreeMap::new(), due: Some(due(0, Duration::from_secs(300))) });
+    waiters.announce(News { opened: BTreeMap::new(), due_in: Some(Duration::from_secs(300)) });
     assert!(waiters.woken().is_empty(), "nor when its timeout becomes known");
 }
 
@@ -86,18 +86,14 @@ fn what_is_opened_during_a_try_ends_the_wait_after_it() {
     assert_eq!(place.wait(None, None), Woken::TryAgain);
 }
 
-fn due(micros: i64, until: Duration) -> Due {
-    Due { moment: Timestamp::from_micros(micros), until }
-}
-
 #[test]
 fn one_of_them_keeps_the_time_and_it_is_not_the_first_in_line() {
     let waiters = Waiters::default();
     let places: Vec<_> = (0..3).map(|_| waiters.join(&TaskFilter::new())).collect();
     for place in &places {
-        settle(place, Some(due(500, Duration::from_secs(500))));
+        settle(place, Some(Duration::from_secs(500)));
     }
-    waiters.announce(News { opened: BTreeMap::new(), due: Some(due(400, Duration::ZERO)) });
+    waiters.announce(News { opened: BTreeMap::new(), due_in: Some(Duration::ZERO) });
     assert!(waiters.woken().is_empty(), "nobody is to try before it is due");
     let [first, keeper, third] = places.try_into().unwrap();
     assert_eq!(keeper.wait(None, None), Woken::TryAgain, "what is due sooner counts");
@@ -113,12 +109,12 @@ fn the_timekeeper_tries_again_when_something_is_due() {
     let waiters = Waiters::default();
     let place = waiters.join(&TaskFilter::new());
     place.begin_try();
-    assert_eq!(place.wait(None, Some(due(0, Duration::ZERO))), Woken::TryAgain);
+    assert_eq!(place.wait(None, Some(Duration::ZERO)), Woken::TryAgain);
 }
 
 #[test]
 fn what_is_due_beyond_the_machines_time_is_not_waited_for() {
     let waiters = Waiters::default();
     let place = waiters.join(&TaskFilter::new());
-    settle(&place, Some(due(0, Duration::MAX)));
+    settle(&place, Some(Duration::MAX));
 }

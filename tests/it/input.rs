@@ -1,6 +1,8 @@
 //! Bad input: a clear error that names the thing and the bound, and nothing changed.
 
-use khala::limits::{NAME_MAX_BYTES, TEXT_MAX_BYTES};
+use std::time::Duration;
+
+use khala::limits::{CLOCK_MAX, NAME_MAX_BYTES, TEXT_MAX_BYTES};
 use khala::{
     Agent, AgentId, Claim, ClaimId, Error, ManualClock, Message, MessageFilter, MessageId, NewMessage, NewTask, Result,
     Store, Task, TaskId, Thread, ThreadId, Timestamp,
@@ -113,14 +115,38 @@ fn a_timeout_is_at_least_a_second_and_may_be_136_years() {
 }
 
 #[test]
-fn a_claim_at_the_end_of_time_does_not_overflow() {
-    let store = Store::builder().clock(ManualClock::new(Timestamp::MAX)).in_memory().unwrap();
+fn the_longest_claim_at_the_latest_moment_times_out_at_the_end_of_time_and_not_before() {
+    let clock = ManualClock::new(CLOCK_MAX);
+    let store = Store::builder().clock(clock).in_memory().unwrap();
     let thread = store.create_thread("review", "ada").unwrap().id;
-    let task = store.create_task(thread, NewTask::new("writer", "")).unwrap();
+    let task = store.create_task(thread, NewTask::new("writer", "").timeout_seconds(u32::MAX)).unwrap();
     let claim = store.claim_task(task.id, &AgentId::new("ada").unwrap()).unwrap().unwrap();
     assert_eq!(claim.expires_at(), Timestamp::MAX);
-    assert_eq!(store.expire_timed_out_tasks().unwrap(), 1, "time has come to its end, and so has the claim");
+    assert_eq!(store.expire_timed_out_tasks().unwrap(), 0);
     store.verify().unwrap();
+}
+
+#[test]
+fn a_clock_too_late_for_a_claim_to_time_out_is_refused_until_it_says_less() {
+    let start = Timestamp::from_micros(0);
+    // A clock that counts nanoseconds, say.
+    for late in [CLOCK_MAX + Duration::from_micros(1), Timestamp::MAX] {
+        let clock = ManualClock::new(start);
+        let store = Store::builder().clock(clock.clone()).in_memory().unwrap();
+        let thread = store.create_thread("review", "ada").unwrap().id;
+        clock.set(late);
+        for error in [
+            store.append_message(thread, NewMessage::new("user", "")).unwrap_err(),
+            store.thread(thread).unwrap_err(),
+            Store::builder().clock(clock.clone()).in_memory().unwrap_err(),
+        ] {
+            let latest = "the latest moment at which a claim can time out is 9863-11-23T15:31:45.000000Z";
+            assert_eq!(error.to_string(), format!("clock puts the store at {late}; {latest}"));
+        }
+        clock.set(start);
+        is_untouched(&store, thread);
+        assert_eq!(store.create_thread("review", "ada").unwrap().created_at, start, "nothing of it stays");
+    }
 }
 
 #[test]
