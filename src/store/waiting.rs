@@ -6,6 +6,7 @@ use super::Store;
 use crate::error::Result;
 use crate::id::AgentId;
 use crate::tasks::{Claim, TaskFilter};
+use crate::tx::WriteTx;
 use crate::waiters::Woken;
 
 impl Store {
@@ -47,13 +48,24 @@ impl Store {
     ///
     /// Those of [`write`](Self::write). A store that fails wakes everybody who waits.
     pub fn claim_next_within(&self, agent: &AgentId, filter: &TaskFilter, patience: Duration) -> Result<Option<Claim>> {
+        let (agent, wanted) = (agent.clone(), filter.clone());
+        self.claim_within(filter, patience, move |tx| tx.claim_next(&agent, &wanted))
+    }
+
+    /// The same, with this for a try.
+    pub(crate) fn claim_within(
+        &self,
+        filter: &TaskFilter,
+        patience: Duration,
+        claim: impl Fn(&mut WriteTx<'_>) -> Result<Option<Claim>> + Clone + Send + 'static,
+    ) -> Result<Option<Claim>> {
         let give_up_at = Instant::now().checked_add(patience);
         let place = self.inner.waiters.join(filter);
         loop {
             place.begin_try();
-            let (agent, filter) = (agent.clone(), filter.clone());
+            let claim = claim.clone();
             let (claim, due_in) = self.write(move |tx| {
-                let claim = tx.claim_next(&agent, &filter)?;
+                let claim = claim(tx)?;
                 let due = if claim.is_none() { tx.next_due()? } else { None };
                 Ok((claim, due.map(|moment| moment.duration_since(tx.now()))))
             })?;

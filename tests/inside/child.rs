@@ -12,7 +12,11 @@ const SAYS: &str = "khala: ";
 type Role = fn(&[String]);
 
 /// What a child can be, by name.
-const ROLES: &[(&str, Role)] = &[("fills-a-file", super::io_faults::fills_a_file)];
+const ROLES: &[(&str, Role)] = &[
+    ("fills-a-file", super::io_faults::fills_a_file),
+    ("soaks", super::soak::soaks),
+    ("works-until-killed", super::soak::works_until_killed),
+];
 
 /// Starts a child in this role. `memory_bytes` is the most address space it may take.
 pub(super) fn start(role: &str, arguments: &[&str], memory_bytes: Option<u64>) -> Child {

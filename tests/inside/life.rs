@@ -393,6 +393,18 @@ fn new_task(plan: &Plan, not_before: Option<Timestamp>) -> NewTask {
     task
 }
 
+/// Lets through tasks of this role and of this thread, or of any.
+pub(super) fn task_filter(wanted: Option<u8>, thread: Option<ThreadId>) -> TaskFilter {
+    let mut filter = TaskFilter::new();
+    if let Some(wanted) = wanted {
+        filter = filter.role(role(wanted));
+    }
+    if let Some(thread) = thread {
+        filter = filter.thread(thread);
+    }
+    filter
+}
+
 fn ask_store(tx: &mut WriteTx<'_>, call: &Call) -> Result<(Answer, Made)> {
     let claimed = |claim: Option<Claim>| {
         (Answer::Claim(claim.as_ref().map(|claim| claim.task.id)), claim.map_or(Made::Nothing, Made::Claim))
@@ -408,16 +420,7 @@ fn ask_store(tx: &mut WriteTx<'_>, call: &Call) -> Result<(Answer, Made)> {
             (Answer::Task(task.id), Made::Task(task))
         }
         Call::Claim(task, agent) => claimed(tx.claim_task(*task, agent)?),
-        Call::ClaimNext(agent, wanted, thread) => {
-            let mut filter = TaskFilter::new();
-            if let Some(wanted) = wanted {
-                filter = filter.role(role(*wanted));
-            }
-            if let Some(thread) = thread {
-                filter = filter.thread(*thread);
-            }
-            claimed(tx.claim_next(agent, &filter)?)
-        }
+        Call::ClaimNext(agent, wanted, thread) => claimed(tx.claim_next(agent, &task_filter(*wanted, *thread))?),
         Call::Settle(Settle::Renew, task, claim) => yes(tx.renew_claim(*task, *claim)?),
         Call::Settle(Settle::Release, task, claim) => yes(tx.release_task(*task, *claim)?),
         Call::Settle(Settle::Complete, task, claim) => yes(tx.complete_task(*task, *claim)?),

@@ -21,6 +21,7 @@ mod races;
 mod reopening;
 mod schedules;
 mod shuttled;
+mod soak;
 mod sqlite;
 mod waiters;
 mod writers;

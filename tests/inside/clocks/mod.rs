@@ -23,9 +23,11 @@ mod steps;
 mod waiting;
 mod world;
 
+pub(super) use waiting::PushedClock;
+
 const SECOND: i64 = 1_000_000;
 const HOUR: i64 = 3_600 * SECOND;
 const TEN_YEARS: i64 = 3_652 * 24 * HOUR;
 
 /// How far a clock jumps, in microseconds.
-const STEPS: [i64; 6] = [-TEN_YEARS, -HOUR, -SECOND, SECOND, HOUR, TEN_YEARS];
+pub(super) const STEPS: [i64; 6] = [-TEN_YEARS, -HOUR, -SECOND, SECOND, HOUR, TEN_YEARS];

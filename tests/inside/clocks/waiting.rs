@@ -26,6 +26,11 @@ impl PushedClock {
         self.ahead_micros.fetch_add(micros, SeqCst);
     }
 
+    /// How far it was pushed, in microseconds, so that another process can go on with it.
+    pub(in super::super) fn pushed(&self) -> i64 {
+        self.ahead_micros.load(SeqCst)
+    }
+
     /// How often the store has asked it.
     fn asked(&self) -> u64 {
         self.asked.load(SeqCst)
