@@ -15,6 +15,7 @@ mod file;
 mod held;
 pub(crate) mod key;
 mod migrate;
+mod neighbours;
 mod queue;
 mod raw;
 mod row;
@@ -36,6 +37,7 @@ pub(crate) use engine::{Engine, Options};
 pub(crate) use failing_disk::{Asked, FailingDisk, Fault, Plan, Request};
 pub use migrate::AppliedMigration;
 pub(crate) use migrate::history;
+pub(crate) use neighbours::Neighbours;
 pub(crate) use queue::Outcome;
 #[cfg(test)]
 pub(crate) use redb::StorageBackend;

@@ -64,8 +64,8 @@ impl<'t> Tables<'t> {
 
     /// What `f` makes of the stored row with this id, which it sees in place, nothing copied.
     pub(crate) fn get_with<R: Row, T>(&self, id: &R::Id, f: impl FnOnce(R::Stored<'_>) -> T) -> Result<Option<T>> {
-        let Some(bytes) = self.get_raw(&R::TABLE, &key(id))? else { return Ok(None) };
-        codec::decode(R::TABLE.name, R::FORMAT_VERSION, bytes.as_slice()).map(|stored| Some(f(stored)))
+        let bytes = self.get_raw(&R::TABLE, &key(id))?;
+        bytes.map(|bytes| decode_stored::<R>(bytes.as_slice()).map(f)).transpose()
     }
 
     /// Whether there is a row with this id.
@@ -216,7 +216,7 @@ impl<'t> Tables<'t> {
         self.table_mut(def)?.remove(key).map_err(|e| failure.engine_error(def.name, e))
     }
 
-    fn entries<'a>(
+    pub(super) fn entries<'a>(
         &'a self,
         def: &TableDef,
         range: &KeyRange,
@@ -265,10 +265,15 @@ pub(crate) fn encode_row<R: Row>(row: &R) -> Result<Vec<u8>> {
     codec::encode(R::TABLE.name, R::FORMAT_VERSION, &row.to_stored())
 }
 
+/// What these bytes are of a row, borrowed from them.
+pub(super) fn decode_stored<R: Row>(bytes: &[u8]) -> Result<R::Stored<'_>> {
+    codec::decode(R::TABLE.name, R::FORMAT_VERSION, bytes)
+}
+
 /// The row that is stored as these bytes under this id.
 pub(crate) fn decode_row<R: Row>(id: &R::Id, bytes: &[u8]) -> Result<R> {
-    let stored = codec::decode(R::TABLE.name, R::FORMAT_VERSION, bytes)?;
-    R::from_stored(id.clone(), stored).map_err(|reason| Error::corrupt(R::TABLE.name, format!("row {id}: {reason}")))
+    R::from_stored(id.clone(), decode_stored::<R>(bytes)?)
+        .map_err(|reason| Error::corrupt(R::TABLE.name, format!("row {id}: {reason}")))
 }
 
 /// Said of a table beyond `MOST_TABLES`: a mistake in this crate, which a test of all tables would meet at once.

@@ -4,8 +4,8 @@ use std::ops::Bound;
 
 use super::{BY_STEP, Message};
 use crate::clock::Timestamp;
-use crate::db::Row;
 use crate::db::key::{KeyRange, between, key, prefix};
+use crate::db::{Neighbours, Row};
 use crate::error::{Error, Result};
 use crate::id::{MessageId, ThreadId};
 use crate::tx::ReadTx;
@@ -105,6 +105,8 @@ impl ReadTx<'_> {
         let most = filter.last.unwrap_or(usize::MAX);
         let mut found = Vec::new();
         let mut passed_over = 0;
+        let mut rows =
+            if is_backwards { Neighbours::backwards(self.tables()) } else { Neighbours::forwards(self.tables()) };
         let mut keys = self.tables().keys(&BY_STEP.table, &range)?;
         while found.len() < most {
             let next = if is_backwards { keys.next_back() } else { keys.next() };
@@ -112,7 +114,7 @@ impl ReadTx<'_> {
             let id = Message::id_of_key(&passed)?;
             if id >= first {
                 passed_over = 0;
-                found.extend(self.matching_message(id, filter)?);
+                found.extend(matching_message(&mut rows, id, filter)?);
                 continue;
             }
             passed_over += 1;
@@ -131,17 +133,6 @@ impl ReadTx<'_> {
             found.reverse();
         }
         Ok(found)
-    }
-
-    /// The message with this id, if it has the filter's role. The rest of the filter is the index's part.
-    fn matching_message(&self, id: MessageId, filter: &MessageFilter) -> Result<Option<Message>> {
-        let matching = self.tables().get_with::<Message, _>(&id, |stored| {
-            filter.role.as_deref().is_none_or(|role| role == stored.role).then(|| Message::from_stored(id, stored))
-        })?;
-        matching
-            .ok_or_else(|| Error::corrupt(BY_STEP.table.name, format!("message {id} does not exist")))?
-            .transpose()
-            .map_err(|reason| Error::corrupt(Message::TABLE.name, format!("row {id}: {reason}")))
     }
 
     /// The lowest id that `after` and `since` let through.
@@ -199,4 +190,15 @@ impl ReadTx<'_> {
         let newest = self.tables().keys(&Message::TABLE, &ALL)?.next_back();
         newest.map(|key| Message::id_of_key(&key?)).transpose()
     }
+}
+
+/// The message with this id, if it has the filter's role. The rest of the filter is the index's part.
+fn matching_message(rows: &mut Neighbours<'_, '_>, id: MessageId, filter: &MessageFilter) -> Result<Option<Message>> {
+    let matching = rows.get_with::<Message, _>(&id, |stored| {
+        filter.role.as_deref().is_none_or(|role| role == stored.role).then(|| Message::from_stored(id, stored))
+    })?;
+    matching
+        .ok_or_else(|| Error::corrupt(BY_STEP.table.name, format!("message {id} does not exist")))?
+        .transpose()
+        .map_err(|reason| Error::corrupt(Message::TABLE.name, format!("row {id}: {reason}")))
 }

@@ -10,8 +10,8 @@ use std::ops::Bound;
 use super::row::{BY_STATUS, BY_THREAD, TaskRow, order_of};
 use super::{Task, TaskStatus, missing};
 use crate::clock::Timestamp;
-use crate::db::Row;
 use crate::db::key::{KeyRange, after_prefix, between, key, last_part, prefix, text_end};
+use crate::db::{Neighbours, Row};
 use crate::error::{Error, Result};
 use crate::id::{AgentId, TaskId, ThreadId};
 use crate::page::{Cursor, Page, Paging};
@@ -147,11 +147,14 @@ impl ReadTx<'_> {
         for (number, queue) in queues.iter_mut().enumerate() {
             heads.extend(next_age(queue)?.map(|age| Reverse((age, number))));
         }
+        let mut rows = Neighbours::forwards(self.tables());
         let mut oldest = Vec::new();
         while oldest.len() < limit
             && let Some(Reverse((age, number))) = heads.pop()
         {
-            oldest.push(self.listed_task(BY_STATUS.table, TaskRow::id_of_key(&age)?)?);
+            let id = TaskRow::id_of_key(&age)?;
+            let row = rows.get(&id)?.ok_or_else(|| missing(BY_STATUS.table, id))?;
+            oldest.push(self.whole_task(row)?);
             if let Some(queue) = queues.get_mut(number) {
                 heads.extend(next_age(queue)?.map(|age| Reverse((age, number))));
             }

@@ -23,6 +23,7 @@ const DB_LAYERS: &[&str] = &[
     "writer",
     "queue",
     "verify",
+    "neighbours",
     "engine",
     "migrate",
     "counters",
