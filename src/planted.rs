@@ -21,6 +21,8 @@ pub(crate) enum Bug {
     SurplusBytesAccepted,
     /// A batch answers its callers before its commit.
     AnswerBeforeCommit,
+    /// A batch answers its callers, and commits a moment later.
+    CommitNotAwaited,
     /// A leader takes the operations out of its batch, and others can still join it.
     BatchLeftOpen,
     /// Who was woken for a task and leaves without it does not pass the wake-up on.
@@ -30,7 +32,6 @@ pub(crate) enum Bug {
     /// After a backward step of the clock stored time stands still until the clock has caught up.
     TimeStandsStill,
     /// A sync of the disk is skipped.
-    #[cfg(test)]
     SyncSkipped,
     /// A file that was not closed is trusted as it is read, and not written back.
     NotWrittenBack,

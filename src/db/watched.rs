@@ -9,6 +9,7 @@ use redb::{BackendError, StorageBackend};
 
 use super::fault::Failure;
 use crate::error::Error;
+use crate::planted::{Bug, planted};
 
 /// The locks of a backend that stands before another one are the other one's.
 macro_rules! locks_of {
@@ -78,6 +79,9 @@ impl<B: StorageBackend> StorageBackend for Watched<B> {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        if planted(Bug::SyncSkipped) {
+            return Ok(());
+        }
         self.told("sync the store", self.inner.sync_data())
     }
 

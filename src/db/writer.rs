@@ -155,6 +155,13 @@ impl Writer {
         let transaction = self.engine.begin_write().map_err(|error| self.fail(Outcome::Refused, error))?;
         let end = self.run_in(self.engine.tables_of(&transaction), pending, turn)?;
         let keep = end != End::Abort;
+        if keep && planted(Bug::CommitNotAwaited) {
+            std::thread::spawn(|| {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+                transaction.commit()
+            });
+            return Ok(keep);
+        }
         match self.engine.end_write(transaction, end) {
             Err(error) if !planted(Bug::FaultSwallowed) => {
                 Err(self.fail(if keep { Outcome::Unknown } else { Outcome::Refused }, error))

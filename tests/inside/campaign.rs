@@ -41,7 +41,8 @@ pub(super) fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
 /// found, or that something could not be tried here.
 pub(super) fn report(line: impl std::fmt::Display) {
     use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "khala: {line}");
+    // In one piece: tests run beside each other.
+    let _ = std::io::stderr().write_all(format!("khala: {line}\n").as_bytes());
 }
 
 fn number(name: &str) -> Option<u64> {

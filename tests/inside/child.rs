@@ -3,16 +3,23 @@
 //! A child says what it did in lines on its standard output that begin with `SAYS`; what the test framework prints there
 //! is passed over.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 const SAYS: &str = "khala: ";
+
+/// How long a child may say nothing before it is taken to hang.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a child does with its arguments.
 type Role = fn(&[String]);
 
 /// What a child can be, by name.
 const ROLES: &[(&str, Role)] = &[
+    ("crew", super::kills::a_crew),
     ("fills-a-file", super::io_faults::fills_a_file),
     ("soaks", super::soak::soaks),
     ("works-until-killed", super::soak::works_until_killed),
@@ -53,6 +60,63 @@ pub(super) fn lines(output: ChildStdout) -> impl Iterator<Item = String> {
             }
         }
     })
+}
+
+/// A child in company: what it says is gathered as it comes, and it does not outlive this.
+pub(super) struct Attended {
+    child: Child,
+    said: Receiver<String>,
+    complaints: Option<JoinHandle<String>>,
+}
+
+impl Attended {
+    pub(super) fn new(mut child: Child) -> Self {
+        let (output, mut errors) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let (heard, said) = mpsc::channel();
+        thread::spawn(move || lines(output).try_for_each(|line| heard.send(line)));
+        let complaints = thread::spawn(move || {
+            let mut text = Vec::new();
+            let _ = errors.read_to_end(&mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        Self { child, said, complaints: Some(complaints) }
+    }
+
+    /// The next line it says; `None` when it has ended.
+    pub(super) fn hear(&self) -> Option<String> {
+        match self.said.recv_timeout(PATIENCE) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("the child hangs: it has said nothing for {PATIENCE:?}"),
+        }
+    }
+
+    /// Kills it, and gives back what it had said; an error if it had ended by itself.
+    pub(super) fn kill(mut self) -> Result<Vec<String>, String> {
+        self.child.kill().unwrap();
+        let status = self.child.wait().unwrap();
+        #[cfg(unix)]
+        if std::os::unix::process::ExitStatusExt::signal(&status) != Some(9) {
+            let complaints = self.complaints.take().map(|complaints| complaints.join().unwrap());
+            return Err(format!("the child had ended with {status}: {}", complaints.unwrap_or_default()));
+        }
+        Ok(self.said.iter().collect())
+    }
+}
+
+impl Drop for Attended {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Ends this process when the parent's end of its input is closed: nobody's child works on.
+pub(super) fn end_with_parent() {
+    thread::spawn(|| {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        std::process::exit(1);
+    });
 }
 
 /// Says a line to the parent, at once and whole.

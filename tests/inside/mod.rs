@@ -4,17 +4,24 @@
 #![expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "numbers here are small")]
 #![expect(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "numbers here are small")]
 
+mod audit;
 mod campaign;
 mod child;
 mod clocks;
+mod cuts;
 mod decode;
 mod faults;
+mod full_disks;
 mod harness;
 mod instructions;
 mod io_faults;
 mod keys;
+mod kills;
 mod life;
+mod machine;
 mod model;
+mod mounts;
+mod openings;
 mod pages;
 mod power;
 mod races;
@@ -24,6 +31,7 @@ mod shuttled;
 mod soak;
 mod sqlite;
 mod waiters;
+mod witness;
 mod writers;
 
 use proptest::prelude::*;
