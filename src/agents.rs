@@ -73,7 +73,7 @@ fn hash(token: &str) -> TokenHash {
 }
 
 /// An agent with the hash of its token, which never leaves the store.
-struct Registration {
+pub(crate) struct Registration {
     agent: Agent,
     token_hash: TokenHash,
 }

@@ -109,6 +109,9 @@ mod builder;
 mod clock;
 mod db;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod id;
 pub mod limits;
 mod messages;

@@ -1,6 +1,6 @@
 //! Bugs on purpose: a harness that never fails proves nothing, so each has a test in which one of these makes it fail.
 //!
-//! Outside the crate's own tests every question is answered `false` at compile time, and nothing of this remains.
+//! Outside the crate's own tests and fuzz targets every question is answered `false` at compile time, and nothing of this remains.
 
 /// What can be broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub(crate) enum Bug {
     ExpireEarly,
     /// Decoding does not look for surplus bytes.
     SurplusBytesAccepted,
+    /// The text of a ULID that is too large for one is read as another one.
+    OverflowingUlidAccepted,
     /// A batch answers its callers before its commit.
     AnswerBeforeCommit,
     /// A batch answers its callers, and commits a moment later.
@@ -41,11 +43,40 @@ pub(crate) enum Bug {
     FaultSwallowed,
     /// Nobody who waits is woken when the store fails.
     FailureNotTold,
+    /// A file is opened without a look at its checksums.
+    CheckSkipped,
+    /// Nobody compares the receipt of the last durable commit with what the engine came up with.
+    ReceiptIgnored,
+    /// A file is repaired before it is known whether it will be refused.
+    RepairedBeforeRefused,
+    /// A panic of the engine goes through to the caller.
+    PanicLetThrough,
 }
 
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 pub(crate) const fn planted(_: Bug) -> bool {
     false
+}
+
+#[cfg(all(fuzzing, not(test)))]
+pub(crate) use for_fuzzing::{plant, planted};
+
+/// A fuzz target is built once for both: without bugs, and with those that it has to find.
+#[cfg(all(fuzzing, not(test)))]
+mod for_fuzzing {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+    use super::Bug;
+
+    static PLANTED: AtomicBool = AtomicBool::new(false);
+
+    pub(crate) fn planted(bug: Bug) -> bool {
+        matches!(bug, Bug::SurplusBytesAccepted | Bug::OverflowingUlidAccepted) && PLANTED.load(Relaxed)
+    }
+
+    pub(crate) fn plant() {
+        PLANTED.store(true, Relaxed);
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! | `next_message_id` | `u64`, from 1 |
 //! | `highest_timestamp` | `i64`, the latest moment given out, in microseconds |
 //! | `highest_ulid` | 16 bytes, the latest thread or task id given out |
+//! | `commits` | `u64`, how many commits there were, this one included |
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -22,6 +23,7 @@ const META: TableDef = TableDef::variable("meta");
 const NEXT_MESSAGE_ID: &str = "next_message_id";
 const HIGHEST_TIMESTAMP: &str = "highest_timestamp";
 const HIGHEST_ULID: &str = "highest_ulid";
+const COMMITS: &str = "commits";
 
 /// The counters as they stand in the middle of a batch, or between two.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +31,7 @@ pub(crate) struct Counters {
     next_message_id: u64,
     highest_timestamp: Timestamp,
     highest_ulid: u128,
+    commits: u64,
     /// How far stored time is ahead of the clock, in microseconds: what backward steps of the clock added up to.
     ahead_micros: i64,
 }
@@ -40,12 +43,15 @@ impl Counters {
             highest_timestamp: read(tables, HIGHEST_TIMESTAMP)?
                 .map_or(Timestamp::MIN, |micros| Timestamp::from_micros(i64::from_be_bytes(micros))),
             highest_ulid: read(tables, HIGHEST_ULID)?.map_or(0, u128::from_be_bytes),
+            commits: read(tables, COMMITS)?.map_or(0, u64::from_be_bytes),
             ahead_micros: 0,
         })
     }
 
-    /// Writes what differs from `before`, what the table holds.
-    pub(super) fn save(&self, before: &Self, tables: &mut Tables<'_>) -> Result<()> {
+    /// Counts a commit, and writes what differs from `before`, what the table holds.
+    pub(super) fn save(&mut self, before: &Self, tables: &mut Tables<'_>) -> Result<()> {
+        self.commits = before.commits.saturating_add(1);
+        tables.insert_raw(&META, COMMITS.as_bytes(), &self.commits.to_be_bytes())?;
         if self.next_message_id != before.next_message_id {
             tables.insert_raw(&META, NEXT_MESSAGE_ID.as_bytes(), &self.next_message_id.to_be_bytes())?;
         }
@@ -72,6 +78,11 @@ impl Counters {
         }
         self.highest_timestamp = moment;
         Ok(moment)
+    }
+
+    /// How many commits there were.
+    pub(super) fn commits(&self) -> u64 {
+        self.commits
     }
 
     /// The id of the next message.

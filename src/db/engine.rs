@@ -9,14 +9,16 @@ use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{CommitError, DatabaseError, ReadableDatabase, StorageBackend, StorageError, WriteTransaction};
 
 use super::counters::Counters;
-use super::fault::{FILE, Failure, engine_error};
+use super::fault::{FILE, Failure, caught, engine_error};
 use super::file::{self, Draft};
 use super::held::Held;
 use super::migrate;
+use super::receipt;
 use super::table::Tables;
 use super::watched::Watched;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
+use crate::planted::{Bug, planted};
 
 /// How to open a file.
 #[derive(Clone, Debug)]
@@ -26,7 +28,10 @@ pub(crate) struct Options {
 }
 
 pub(crate) struct Engine {
-    database: redb::Database,
+    /// `Some` until it is dropped.
+    database: Option<redb::Database>,
+    /// Where receipts go: none in memory.
+    file: Option<Held>,
     failure: Arc<Failure>,
 }
 
@@ -80,8 +85,8 @@ impl Engine {
     /// A new store in an empty backend.
     fn create_in(backend: impl StorageBackend, path: &Path, options: &Options, clock: &dyn Clock) -> Result<Self> {
         let failure = Arc::new(Failure::default());
-        let watched = Watched::new(backend, path.into(), Arc::clone(&failure));
-        let engine = Self::over(watched, failure, path, options)?;
+        let file = Held::released(Watched::new(backend, path.into(), Arc::clone(&failure)));
+        let engine = Self::over(file.clone(), Some(file), failure, path, options)?;
         engine.migrate(0, clock)?;
         Ok(engine)
     }
@@ -91,7 +96,10 @@ impl Engine {
         let failure = Arc::new(Failure::default());
         let watched = Watched::new(backend, path.into(), Arc::clone(&failure));
         let held = Held::new(watched).map_err(|source| open_io_error(path, source))?;
-        let engine = Self::over(held.clone(), failure, path, options)?;
+        if planted(Bug::RepairedBeforeRefused) {
+            let _ = held.release();
+        }
+        let engine = Self::over(held.clone(), Some(held.clone()), failure, path, options)?;
         // Some other program's file has no such table, one of another shape, or nothing in it.
         let not_a_store = || Error::NotAStore { path: path.into() };
         let history = match engine.read(|tables| migrate::history(&tables)) {
@@ -100,18 +108,51 @@ impl Engine {
             history => history?,
         };
         let applied = migrate::version_of(&history)?;
+        if options.check_on_open && !planted(Bug::ReceiptIgnored) {
+            engine.check_receipt(receipt::read(&held).map_err(|source| open_io_error(path, source))?)?;
+        }
         held.release().map_err(|source| open_io_error(path, source))?;
         engine.migrate(applied, clock)?;
         Ok(engine)
     }
 
-    fn over(backend: impl StorageBackend, failure: Arc<Failure>, path: &Path, options: &Options) -> Result<Self> {
-        let database = redb::Builder::new()
-            .set_cache_size(options.cache_bytes)
-            .set_check_integrity_on_open(options.check_on_open)
-            .create_with_backend(backend)
-            .map_err(|e| open_error(path, e))?;
-        Ok(Self { database, failure })
+    fn over(
+        backend: impl StorageBackend,
+        file: Option<Held>,
+        failure: Arc<Failure>,
+        path: &Path,
+        options: &Options,
+    ) -> Result<Self> {
+        let database = caught(FILE, || {
+            redb::Builder::new()
+                .set_cache_size(options.cache_bytes)
+                .set_check_integrity_on_open(options.check_on_open && !planted(Bug::CheckSkipped))
+                .create_with_backend(backend)
+                .map_err(|e| open_error(path, e))
+        })?;
+        Ok(Self { database: Some(database), file, failure })
+    }
+
+    /// An error if the last commit that is known to have been durable is not there.
+    fn check_receipt(&self, receipt: Option<u64>) -> Result<()> {
+        let Some(durable) = receipt else { return Ok(()) };
+        let there = self.read(|tables| Counters::load(&tables))?.commits();
+        if durable > there {
+            let reason = format!("commit {durable} was durable, and {there} is the last that is whole");
+            return Err(Error::corrupt(FILE, reason));
+        }
+        Ok(())
+    }
+
+    /// Notes that what these counters were saved with is durable.
+    pub(super) fn acknowledge(&self, saved: &Counters) {
+        if let Some(file) = &self.file {
+            receipt::write(file, saved.commits());
+        }
+    }
+
+    fn database(&self) -> Result<&redb::Database> {
+        self.database.as_ref().ok_or(Error::Poisoned)
     }
 
     /// Applies what is pending after the first `applied` migrations, each in a transaction of its own.
@@ -122,12 +163,14 @@ impl Engine {
 
     /// What `f` makes of a snapshot of the last durable commit.
     pub(crate) fn read<T>(&self, f: impl FnOnce(Tables<'_>) -> Result<T>) -> Result<T> {
-        let transaction = self.database.begin_read().map_err(|e| self.failure.engine_error(FILE, e))?;
+        let database = self.database()?;
+        let transaction = self.failure.ask(FILE, || database.begin_read())?;
         f(Tables::of_snapshot(&transaction, &self.failure))
     }
 
     pub(super) fn begin_write(&self) -> Result<WriteTransaction> {
-        self.database.begin_write().map_err(|e| self.failure.engine_error(FILE, e))
+        let database = self.database()?;
+        self.failure.ask(FILE, || database.begin_write())
     }
 
     pub(super) fn tables_of<'t>(&'t self, transaction: &'t WriteTransaction) -> Tables<'t> {
@@ -137,9 +180,10 @@ impl Engine {
     /// Ends the transaction. When this returns `Ok`, what it did is durable, or gone.
     pub(super) fn end_write(&self, mut transaction: WriteTransaction, end: End) -> Result<()> {
         transaction.set_quick_repair(end == End::Checkpoint);
-        let ended =
-            if end == End::Abort { transaction.abort().map_err(CommitError::from) } else { transaction.commit() };
-        ended.map_err(|e| self.failure.engine_error(FILE, e))
+        self.failure.ask(FILE, || match end {
+            End::Abort => transaction.abort().map_err(CommitError::from),
+            End::Commit | End::Checkpoint => transaction.commit(),
+        })
     }
 
     /// Why nothing more can be done, if so.
@@ -150,13 +194,32 @@ impl Engine {
     /// One durable transaction outside the queue of writers, for a store that nobody shares yet.
     fn write_alone(&self, clock: &dyn Clock, f: impl FnOnce(&mut Tables<'_>, Timestamp) -> Result<()>) -> Result<()> {
         let transaction = self.begin_write()?;
-        let mut tables = self.tables_of(&transaction);
-        let before = Counters::load(&tables)?;
-        let mut counters = before.clone();
-        f(&mut tables, counters.now(clock.now())?)?;
-        counters.save(&before, &mut tables)?;
-        drop(tables);
-        self.end_write(transaction, End::Commit)
+        let now = clock.now();
+        let changed = caught(FILE, || {
+            let mut tables = self.tables_of(&transaction);
+            let before = Counters::load(&tables)?;
+            let mut counters = before.clone();
+            f(&mut tables, counters.now(now)?)?;
+            counters.save(&before, &mut tables)?;
+            Ok(counters)
+        });
+        // Ended here in any case: an engine that panicked before can panic again where a transaction is dropped.
+        let ended = self.end_write(transaction, if changed.is_ok() { End::Commit } else { End::Abort });
+        let counters = changed?;
+        ended?;
+        self.acknowledge(&counters);
+        Ok(())
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let database = self.database.take();
+        // Closing commits, and nobody is there to be told what came in between: the next open finds out.
+        let _ = caught(FILE, || {
+            drop(database);
+            Ok(())
+        });
     }
 }
 

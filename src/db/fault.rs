@@ -1,10 +1,12 @@
 //! What the engine says went wrong, in this crate's words, and why the store refuses further work since.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crate::error::Error;
+use crate::error::{Error, Result};
+use crate::planted::{Bug, planted};
 
 /// What is named when the damage cannot be put down to one table.
 pub(super) const FILE: &str = "file";
@@ -36,8 +38,17 @@ impl Failure {
         *self.last_refusal() = Some(refusal.to_string());
     }
 
+    /// What the engine answers to a question about this table, or its error in our words.
+    pub(super) fn ask<T, E: Into<redb::Error>>(
+        &self,
+        table: &'static str,
+        question: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T> {
+        caught(table, || question().map_err(|error| self.engine_error(table, error)))
+    }
+
     /// What the engine said of this table, in our words. If it does nothing more from now on, this is the failure.
-    pub(super) fn engine_error(&self, table: &'static str, error: impl Into<redb::Error>) -> Error {
+    fn engine_error(&self, table: &'static str, error: impl Into<redb::Error>) -> Error {
         let error = error.into();
         let said = error.to_string();
         let error = engine_error(table, error);
@@ -52,6 +63,22 @@ impl Failure {
     fn last_refusal(&self) -> MutexGuard<'_, Option<String>> {
         self.last_refusal.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What is made of this table; an error also if the engine panics. It panics at bytes that it would not have written, and
+/// a damaged file is an error to whoever meets it, not the end of their thread.
+///
+/// Nothing of a caller's runs in the question. The engine itself rolls back a transaction in which it panicked, and works
+/// on; where it does not, its locks are poisoned, and it says so from then on.
+pub(super) fn caught<T>(table: &'static str, question: impl FnOnce() -> Result<T>) -> Result<T> {
+    if planted(Bug::PanicLetThrough) {
+        return question();
+    }
+    catch_unwind(AssertUnwindSafe(question)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it does not say why");
+        Err(Error::corrupt(table, format!("the engine panicked: {text}")))
+    })
 }
 
 /// What the engine said of this table, in our words.

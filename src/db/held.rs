@@ -62,6 +62,11 @@ impl Held {
         Ok(Self(Arc::new(Shared { inner: Box::new(inner), held: RwLock::new(Some(held)) })))
     }
 
+    /// A backend that holds nothing back, for a file that is ours from its first byte.
+    pub(super) fn released(inner: impl StorageBackend) -> Self {
+        Self(Arc::new(Shared { inner: Box::new(inner), held: RwLock::new(None) }))
+    }
+
     /// Carries out what was held back; from here on every change goes through at once.
     pub(super) fn release(&self) -> io::Result<()> {
         let mut held = self.0.held.write().unwrap_or_else(PoisonError::into_inner);

@@ -18,6 +18,7 @@ mod migrate;
 mod neighbours;
 mod queue;
 mod raw;
+mod receipt;
 mod row;
 mod table;
 #[cfg(test)]
@@ -43,7 +44,7 @@ pub(crate) use queue::Outcome;
 pub(crate) use redb::StorageBackend;
 pub(crate) use row::{Entry, Index, Row, TableDef};
 pub(crate) use table::Tables;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) use table::{decode_row, encode_row};
 #[cfg(test)]
 pub(crate) use test_disk::TestDisk;

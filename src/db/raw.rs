@@ -36,8 +36,10 @@ pub(super) trait RawTable {
     fn range(&self, range: &KeyRange) -> Result<RawRange<'_>, StorageError>;
     fn len(&self) -> Result<u64, StorageError>;
     fn bytes_in_use(&self) -> Result<u64, StorageError>;
-    fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<Option<Bytes<'_>>, StorageError>;
-    fn remove(&mut self, key: &[u8]) -> Result<Option<Bytes<'_>>, StorageError>;
+    /// The value that was there before. A copy: the engine can put off the removal until its own is dropped, and that
+    /// must not happen behind the back of whoever asked.
+    fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<Option<Vec<u8>>, StorageError>;
+    fn remove(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError>;
 }
 
 impl<K: RawKey, V: RawValue> RawTable for ReadOnlyTable<K, V> {
@@ -57,11 +59,11 @@ impl<K: RawKey, V: RawValue> RawTable for ReadOnlyTable<K, V> {
         bytes_in_use(self)
     }
 
-    fn insert(&mut self, _: &[u8], _: &[u8]) -> Result<Option<Bytes<'_>>, StorageError> {
+    fn insert(&mut self, _: &[u8], _: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
         Err(StorageError::Unsupported)
     }
 
-    fn remove(&mut self, _: &[u8]) -> Result<Option<Bytes<'_>>, StorageError> {
+    fn remove(&mut self, _: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
         Err(StorageError::Unsupported)
     }
 }
@@ -83,14 +85,14 @@ impl<K: RawKey, V: RawValue> RawTable for Table<'_, K, V> {
         bytes_in_use(self)
     }
 
-    fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<Option<Bytes<'_>>, StorageError> {
+    fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
         let key = K::pad(key)?;
-        Ok(Table::insert(self, K::of(&key), V::of(value)?)?.map(V::bytes))
+        Ok(Table::insert(self, K::of(&key), V::of(value)?)?.map(|old| V::bytes(old).as_slice().to_vec()))
     }
 
-    fn remove(&mut self, key: &[u8]) -> Result<Option<Bytes<'_>>, StorageError> {
+    fn remove(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
         let key = K::pad(key)?;
-        Ok(Table::remove(self, K::of(&key))?.map(V::bytes))
+        Ok(Table::remove(self, K::of(&key))?.map(|old| V::bytes(old).as_slice().to_vec()))
     }
 }
 
@@ -175,6 +177,8 @@ impl RawValue for &'static [u8] {
     }
 
     fn bytes(guard: AccessGuard<'_, Self>) -> Bytes<'_> {
+        // Where the value lies is read from the page: an engine that panics at that shall do so here, where it is expected.
+        let _ = guard.value();
         Bytes::Some(guard)
     }
 }

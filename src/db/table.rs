@@ -2,12 +2,12 @@
 
 use std::cell::OnceCell;
 
-use redb::{ReadTransaction, WriteTransaction};
+use redb::{ReadTransaction, StorageError, WriteTransaction};
 
 use super::codec;
 use super::fault::Failure;
 use super::key::{KeyRange, key};
-use super::raw::{Bytes, Pair, RawTable};
+use super::raw::{Bytes, Pair, RawRange, RawTable};
 use super::row::{Entry, Index, Row, TableDef};
 use crate::error::{Error, Result};
 use crate::planted::{Bug, planted};
@@ -105,14 +105,14 @@ impl<'t> Tables<'t> {
 
     /// How many entries this table or index has.
     pub(crate) fn len(&self, def: &TableDef) -> Result<u64> {
-        self.table(def)?.len().map_err(|e| self.fault(def.name, e))
+        self.ask(def, RawTable::len)
     }
 
     /// How many bytes the keys and values of a kind of row and its indexes take, and what it takes to find them.
     pub(crate) fn bytes_in_use<R: Row>(&self) -> Result<u64> {
         let mut bytes = 0;
         for def in std::iter::once(&R::TABLE).chain(R::INDEXES.iter().map(|index| &index.table)) {
-            bytes += self.table(def)?.bytes_in_use().map_err(|e| self.fault(def.name, e))?;
+            bytes += self.ask(def, RawTable::bytes_in_use)?;
         }
         Ok(bytes)
     }
@@ -188,10 +188,6 @@ impl<'t> Tables<'t> {
         self.written_bytes
     }
 
-    fn fault(&self, table: &'static str, error: impl Into<redb::Error>) -> Error {
-        self.failure.engine_error(table, error)
-    }
-
     /// Opens a table, which creates it in a write transaction.
     pub(super) fn create(&mut self, def: &TableDef) -> Result<()> {
         self.writes += 1;
@@ -199,21 +195,23 @@ impl<'t> Tables<'t> {
     }
 
     pub(super) fn get_raw(&self, def: &TableDef, key: &[u8]) -> Result<Option<Bytes<'_>>> {
-        self.table(def)?.get(key).map_err(|e| self.fault(def.name, e))
+        self.ask(def, |table| table.get(key))
     }
 
-    pub(super) fn insert_raw(&mut self, def: &TableDef, key: &[u8], value: &[u8]) -> Result<Option<Bytes<'_>>> {
+    pub(super) fn insert_raw(&mut self, def: &TableDef, key: &[u8], value: &[u8]) -> Result<Option<Vec<u8>>> {
         // Counted before it is tried: after a failure nobody knows how far it came.
         self.writes += 1;
         self.written_bytes += key.len() + value.len();
         let failure = self.failure;
-        self.table_mut(def)?.insert(key, value).map_err(|e| failure.engine_error(def.name, e))
+        let table = self.table_mut(def)?;
+        failure.ask(def.name, || table.insert(key, value))
     }
 
-    pub(super) fn remove_raw(&mut self, def: &TableDef, key: &[u8]) -> Result<Option<Bytes<'_>>> {
+    pub(super) fn remove_raw(&mut self, def: &TableDef, key: &[u8]) -> Result<Option<Vec<u8>>> {
         self.writes += 1;
         let failure = self.failure;
-        self.table_mut(def)?.remove(key).map_err(|e| failure.engine_error(def.name, e))
+        let table = self.table_mut(def)?;
+        failure.ask(def.name, || table.remove(key))
     }
 
     pub(super) fn entries<'a>(
@@ -221,9 +219,17 @@ impl<'t> Tables<'t> {
         def: &TableDef,
         range: &KeyRange,
     ) -> Result<impl DoubleEndedIterator<Item = Result<Pair<'a>>> + use<'a, 't>> {
-        let name = def.name;
-        let entries = self.table(def)?.range(range).map_err(|e| self.fault(name, e))?;
-        Ok(entries.map(move |entry| entry.map_err(|e| self.fault(name, e))))
+        let raw = self.ask(def, |table| table.range(range))?;
+        Ok(Entries { table: def.name, raw: Some(raw), failure: self.failure })
+    }
+
+    fn ask<'a, T>(
+        &'a self,
+        def: &TableDef,
+        question: impl FnOnce(&'a (dyn RawTable + 't)) -> Result<T, StorageError>,
+    ) -> Result<T> {
+        let table = self.table(def)?;
+        self.failure.ask(def.name, || question(table))
     }
 
     fn table(&self, def: &TableDef) -> Result<&(dyn RawTable + 't)> {
@@ -246,17 +252,52 @@ impl<'t> Tables<'t> {
                 Some(open) if open.name == def.name => return Ok(slot),
                 Some(_) => {}
                 None => {
-                    let raw = match self.source {
+                    let raw = self.failure.ask(def.name, || match self.source {
                         Source::Snapshot(transaction) => (def.open_in_snapshot)(transaction, def.name),
                         Source::Batch(transaction) => (def.open_in_batch)(transaction, def.name),
-                    }
-                    .map_err(|e| self.fault(def.name, e))?;
+                    })?;
                     cell.get_or_init(|| Open { name: def.name, raw });
                     return Ok(slot);
                 }
             }
         }
         Err(not_open(def))
+    }
+}
+
+/// The entries of a range, until the engine gives up.
+struct Entries<'a> {
+    table: &'static str,
+    /// `None` behind an error: nobody knows what an engine that met one would go on with.
+    raw: Option<RawRange<'a>>,
+    failure: &'a Failure,
+}
+
+impl<'a> Entries<'a> {
+    fn step(
+        &mut self,
+        step: impl FnOnce(&mut RawRange<'a>) -> Option<Result<Pair<'a>, StorageError>>,
+    ) -> Option<Result<Pair<'a>>> {
+        let raw = self.raw.as_mut()?;
+        let entry = self.failure.ask(self.table, || step(raw).transpose()).transpose();
+        if matches!(entry, Some(Err(_))) {
+            self.raw = None;
+        }
+        entry
+    }
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Result<Pair<'a>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.step(Iterator::next)
+    }
+}
+
+impl DoubleEndedIterator for Entries<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.step(DoubleEndedIterator::next_back)
     }
 }
 

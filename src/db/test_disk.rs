@@ -1,5 +1,6 @@
 //! A disk for tests: it lives in memory and counts what is written to it.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -7,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
 
-const PAGE_BYTES: usize = 4096;
+const PAGE_BYTES: u64 = 4096;
 
 /// Up to this length a disk keeps a copy of what is durable.
 const SMALL_BYTES: u64 = 32 * 1024 * 1024;
@@ -18,6 +19,8 @@ pub(crate) struct TestDisk(Arc<State>);
 #[derive(Debug, Default)]
 struct State {
     pages_written: AtomicU64,
+    /// Those written since the last sync, by number: the next sync writes each of them once.
+    unsynced: Mutex<HashSet<u64>>,
     syncs: AtomicU64,
     content: InMemoryBackend,
     /// What the last successful sync made durable.
@@ -34,7 +37,8 @@ impl TestDisk {
         disk
     }
 
-    /// How many pages were written since the disk was made. A write of less than a page counts as one.
+    /// How many pages were written since the disk was made. A write of less than a page counts as one, and so do several to
+    /// one page before the sync that carries them out.
     pub(crate) fn pages_written(&self) -> u64 {
         self.0.pages_written.load(SeqCst)
     }
@@ -70,6 +74,7 @@ impl StorageBackend for TestDisk {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.0.unsynced.lock().unwrap().clear();
         self.0.syncs.fetch_add(1, SeqCst);
         if self.len()? <= SMALL_BYTES {
             *self.0.durable.lock().unwrap() = self.content();
@@ -78,7 +83,10 @@ impl StorageBackend for TestDisk {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.pages_written.fetch_add(data.len().div_ceil(PAGE_BYTES).try_into().unwrap(), SeqCst);
+        let mut unsynced = self.0.unsynced.lock().unwrap();
+        let pages = offset / PAGE_BYTES..(offset + u64::try_from(data.len()).unwrap()).div_ceil(PAGE_BYTES);
+        let written = pages.filter(|page| unsynced.insert(*page)).count();
+        self.0.pages_written.fetch_add(written.try_into().unwrap(), SeqCst);
         self.0.content.write(offset, data)
     }
 }

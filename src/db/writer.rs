@@ -166,7 +166,12 @@ impl Writer {
             Err(error) if !planted(Bug::FaultSwallowed) => {
                 Err(self.fail(if keep { Outcome::Unknown } else { Outcome::Refused }, error))
             }
-            _ => Ok(keep),
+            _ => {
+                if keep {
+                    self.engine.acknowledge(&turn.stored);
+                }
+                Ok(keep)
+            }
         }
     }
 

@@ -20,6 +20,7 @@ type Role = fn(&[String]);
 /// What a child can be, by name.
 const ROLES: &[(&str, Role)] = &[
     ("crew", super::kills::a_crew),
+    ("damage", super::damage::child),
     ("fills-a-file", super::io_faults::fills_a_file),
     ("soaks", super::soak::soaks),
     ("works-until-killed", super::soak::works_until_killed),

@@ -9,6 +9,7 @@ mod campaign;
 mod child;
 mod clocks;
 mod cuts;
+mod damage;
 mod decode;
 mod faults;
 mod full_disks;

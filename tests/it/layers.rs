@@ -6,6 +6,7 @@ use std::path::Path;
 
 /// The layers, highest first: a file may import from its own line and from those below it.
 const LAYERS: &[&[&str]] = &[
+    &["fuzzing"],
     &["builder"],
     &["store"],
     &["waiters"],
@@ -30,6 +31,7 @@ const DB_LAYERS: &[&str] = &[
     "table",
     "row",
     "raw",
+    "receipt",
     "held",
     "watched",
     "file",
