@@ -124,6 +124,7 @@ mod tasks;
 mod threads;
 mod tx;
 mod waiters;
+mod witness;
 
 pub use agents::{Agent, Token};
 pub use builder::Builder;

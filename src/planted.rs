@@ -27,8 +27,14 @@ pub(crate) enum Bug {
     CommitNotAwaited,
     /// A leader takes the operations out of its batch, and others can still join it.
     BatchLeftOpen,
+    /// A claim is handed out and not stored.
+    GrantNotStored,
     /// Who was woken for a task and leaves without it does not pass the wake-up on.
     WakeUpLost,
+    /// The timekeeper does not hear of what will be due while it sleeps.
+    DueNotTold,
+    /// The next timekeeper sleeps on when it becomes that.
+    TimeNotHandedOver,
     /// Stored time follows the clock backwards.
     TimeFollowsClock,
     /// After a backward step of the clock stored time stands still until the clock has caught up.

@@ -15,6 +15,7 @@ use crate::db::{Batch, Counters, Operation, Outcome, Ran, Row, Tables, Writer, f
 use crate::error::{Error, Result};
 use crate::id::{ClaimId, MessageId, TaskId, ThreadId};
 use crate::nested::{self, Access, StoreKey};
+use crate::witness::{self, Serial};
 
 /// A consistent view: the last durable commit in [`Store::read`](crate::Store::read), or the transaction so far in
 /// [`Store::write`](crate::Store::write), whose [`WriteTx`] reads through this.
@@ -148,11 +149,15 @@ where
     T: Send + 'static,
     F: FnMut(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
 {
-    let call = Arc::new(Call { store, state: Mutex::new(CallState { f, answer: None, news: News::default() }) });
+    let call = Arc::new(Call {
+        store,
+        state: Mutex::new(CallState { f, answer: None, news: News::default(), serial: Serial::default() }),
+    });
     let operation: Arc<dyn Operation> = call.clone();
     let outcome = writer.run(operation);
     let mut state = call.state.lock().unwrap_or_else(PoisonError::into_inner);
     let (answer, news) = (state.answer.take(), std::mem::take(&mut state.news));
+    witness::note(&state.serial);
     drop(state);
     match (outcome, answer) {
         (Outcome::Committed, Some(Ok(answer))) => answer.map(|answer| (answer, news)),
@@ -175,6 +180,7 @@ struct CallState<T, F> {
     f: F,
     answer: Option<thread::Result<Result<T>>>,
     news: News,
+    serial: Serial,
 }
 
 impl<T, F> Operation for Call<T, F>
@@ -189,6 +195,7 @@ where
     fn run<'t>(&self, batch: Batch<'t>) -> (Batch<'t>, Ran) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let _inside = nested::enter(self.store, Access::Write);
+        state.serial = witness::next(batch.now);
         let mut tx = WriteTx::over(batch);
         let mut answer = catch_unwind(AssertUnwindSafe(|| (state.f)(&mut tx)));
         let (batch, news) = tx.into_batch();

@@ -16,12 +16,12 @@
 //!   is another, so that it seldom has to hand over.
 //! - Nobody polls. Who goes to sleep has tried since every task that it was not woken for was opened.
 //!
-//! The locks come from the parent module, so that a checker of schedules can put its own in their place.
+//! The locks and the time come from the parent module, so that a checker of schedules can put its own in their place.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use super::sync::{Arc, Condvar, Instant, Mutex, MutexGuard, PoisonError};
 use crate::id::TaskId;
 use crate::planted::{Bug, planted};
 use crate::tasks::TaskFilter;
@@ -105,7 +105,9 @@ impl Waiters {
 
     /// Wakes everybody: from now on the store has nothing more to tell them.
     pub(crate) fn wake_all(&self) {
-        self.lock().waiting.values_mut().for_each(Waiter::nudge);
+        if !planted(Bug::FailureNotTold) {
+            self.lock().waiting.values_mut().for_each(Waiter::nudge);
+        }
     }
 
     /// Who was woken and has not begun a try since, by number in the order of arrival.
@@ -137,7 +139,8 @@ impl Line {
             return;
         }
         self.next_due = Some(at);
-        if let Some(timekeeper) = self.timekeeper.and_then(|place| self.waiting.get(&place)) {
+        let timekeeper = self.timekeeper.filter(|_| !planted(Bug::DueNotTold));
+        if let Some(timekeeper) = timekeeper.and_then(|place| self.waiting.get(&place)) {
             timekeeper.bell.notify_one();
         }
     }
@@ -222,7 +225,9 @@ impl Drop for Place<'_> {
         if line.timekeeper == Some(self.number) {
             line.timekeeper = line.waiting.keys().next_back().copied();
             line.next_due = None;
-            line.nudge_timekeeper();
+            if !planted(Bug::TimeNotHandedOver) {
+                line.nudge_timekeeper();
+            }
         }
         let Some(left) = left else { return };
         for task in [left.trying_for, left.woken_for].into_iter().flatten() {

@@ -36,7 +36,7 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    fn filter(&self) -> MessageFilter {
+    pub(super) fn filter(&self) -> MessageFilter {
         let mut filter = MessageFilter::new();
         if let Some(role) = &self.role {
             filter = filter.role(role);

@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::time::Duration;
 
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{must_fail, try_property};
+use super::{must_fail, rules, try_property};
 use crate::db::TestDisk;
 use crate::planted::Bug;
 use crate::{
@@ -19,13 +18,13 @@ use crate::{
 /// What a task is created with. Numbers choose; few of each, so that they meet.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Plan {
-    role: u8,
-    timeout_seconds: u32,
-    max_attempts: Option<u32>,
-    backoff_seconds: u32,
-    priority: i16,
-    delay_seconds: Option<i64>,
-    key: Option<u8>,
+    pub(super) role: u8,
+    pub(super) timeout_seconds: u32,
+    pub(super) max_attempts: Option<u32>,
+    pub(super) backoff_seconds: u32,
+    pub(super) priority: i16,
+    pub(super) delay_seconds: Option<i64>,
+    pub(super) key: Option<u8>,
 }
 
 #[derive(Clone, Debug)]
@@ -150,23 +149,23 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..60)
 }
 
-const STATUSES: [ThreadStatus; 4] =
+pub(super) const STATUSES: [ThreadStatus; 4] =
     [ThreadStatus::Active, ThreadStatus::Completed, ThreadStatus::Failed, ThreadStatus::Cancelled];
 
-fn role(number: u8) -> String {
+pub(super) fn role(number: u8) -> String {
     format!("role-{number}")
 }
 
-fn agent(number: u8) -> AgentId {
+pub(super) fn agent(number: u8) -> AgentId {
     AgentId::new(format!("agent-{number}")).unwrap()
 }
 
-fn later(moment: Timestamp, seconds: i64) -> Timestamp {
+pub(super) fn later(moment: Timestamp, seconds: i64) -> Timestamp {
     Timestamp::from_micros(moment.as_micros() + seconds * 1_000_000)
 }
 
 /// Everything, searched from end to end.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Model {
     pub(super) threads: BTreeMap<ThreadId, Thread>,
     pub(super) tasks: BTreeMap<TaskId, Task>,
@@ -175,7 +174,7 @@ pub(super) struct Model {
     pub(super) agents: BTreeMap<AgentId, String>,
 }
 
-type Refusal = &'static str;
+pub(super) type Refusal = &'static str;
 
 impl Model {
     fn active(&self, thread: ThreadId) -> Result<(), Refusal> {
@@ -195,16 +194,7 @@ impl Model {
         for task in self.tasks.values_mut() {
             if task.status == TaskStatus::Claimed && task.expires_at <= Some(now) {
                 expired += 1;
-                let spent = task.max_attempts.is_some_and(|most| task.attempts >= most);
-                if spent {
-                    task.status = TaskStatus::Failed;
-                    task.last_error = Some("the claim timed out".into());
-                    task.expires_at = None;
-                    task.finished_at = Some(now);
-                } else {
-                    unclaim(task);
-                    task.status = TaskStatus::Open;
-                }
+                rules::expire(task, now);
             }
             if task.status == TaskStatus::Scheduled && task.not_before <= Some(now) {
                 task.status = TaskStatus::Open;
@@ -230,59 +220,11 @@ impl Model {
         claim: ClaimId,
         now: Timestamp,
     ) -> Result<bool, Refusal> {
-        let task = self.task(task)?;
-        let same = task.claim_id == Some(claim);
-        if !same || task.status != TaskStatus::Claimed {
-            let again = match settle {
-                Settle::Complete => task.status == TaskStatus::Completed,
-                Settle::Fail => task.status == TaskStatus::Failed,
-                Settle::Renew | Settle::Release => false,
-            };
-            return Ok(same && again);
-        }
-        match settle {
-            Settle::Renew => {
-                let renewed = later(now, task.timeout_seconds.into());
-                task.expires_at = task.expires_at.max(Some(renewed));
-            }
-            Settle::Release => {
-                task.attempts -= 1;
-                unclaim(task);
-                task.status = TaskStatus::Open;
-            }
-            Settle::Complete => {
-                task.status = TaskStatus::Completed;
-                task.expires_at = None;
-                task.finished_at = Some(now);
-            }
-            Settle::Fail => {
-                task.last_error = Some("on purpose".into());
-                if task.max_attempts == Some(task.attempts) {
-                    task.status = TaskStatus::Failed;
-                    task.expires_at = None;
-                    task.finished_at = Some(now);
-                } else {
-                    unclaim(task);
-                    task.status = TaskStatus::Open;
-                    if task.backoff_seconds > 0 {
-                        let doubled = f64::from(task.backoff_seconds) * 2_f64.powi(task.attempts as i32 - 1);
-                        task.status = TaskStatus::Scheduled;
-                        task.not_before = Some(later(now, doubled.min(86_400.0) as i64));
-                    }
-                }
-            }
-        }
-        Ok(true)
+        Ok(rules::settle(self.task(task)?, settle, claim, now))
     }
 
     pub(super) fn cancel(&mut self, id: TaskId, now: Timestamp) -> Result<bool, Refusal> {
-        let task = self.task(id)?;
-        if !task.status.is_finished() {
-            unclaim(task);
-            task.status = TaskStatus::Cancelled;
-            task.finished_at = Some(now);
-        }
-        Ok(task.status == TaskStatus::Cancelled)
+        Ok(rules::cancel(self.task(id)?, now))
     }
 
     pub(super) fn finish(
@@ -309,20 +251,11 @@ impl Model {
     }
 
     pub(super) fn is_claimable(&self, id: TaskId, now: Timestamp) -> bool {
-        self.tasks.get(&id).is_some_and(|task| {
-            let time_has_come = task.status == TaskStatus::Scheduled && task.not_before <= Some(now);
-            task.status == TaskStatus::Open || time_has_come
-        })
+        self.tasks.get(&id).is_some_and(|task| rules::is_claimable(task, now))
     }
 
     pub(super) fn claim(&mut self, id: TaskId, claim: ClaimId, agent: &AgentId, now: Timestamp) {
-        let task = self.tasks.get_mut(&id).unwrap();
-        task.status = TaskStatus::Claimed;
-        task.claim_id = Some(claim);
-        task.claimed_by = Some(agent.clone());
-        task.claimed_at = Some(now);
-        task.expires_at = Some(now + Duration::from_secs(task.timeout_seconds.into()));
-        task.attempts += 1;
+        rules::claim(self.tasks.get_mut(&id).unwrap(), claim, agent, now);
     }
 
     pub(super) fn delete(&mut self, id: ThreadId) -> bool {
@@ -342,7 +275,7 @@ impl Model {
     }
 }
 
-fn unclaim(task: &mut Task) {
+pub(super) fn unclaim(task: &mut Task) {
     (task.claim_id, task.claimed_by, task.claimed_at, task.expires_at) = (None, None, None, None);
 }
 
@@ -375,9 +308,13 @@ pub(super) enum Made {
     Nothing,
 }
 
-fn new_task(plan: &Plan, not_before: Option<Timestamp>) -> NewTask {
-    // Some are long enough to stand apart.
-    let mut task = NewTask::new(role(plan.role), "Do it. ".repeat(plan.timeout_seconds as usize * 3))
+/// Some are long enough to stand apart.
+pub(super) fn instruction(plan: &Plan) -> String {
+    "Do it. ".repeat(plan.timeout_seconds as usize * 3)
+}
+
+pub(super) fn new_task(plan: &Plan, not_before: Option<Timestamp>) -> NewTask {
+    let mut task = NewTask::new(role(plan.role), instruction(plan))
         .timeout_seconds(plan.timeout_seconds)
         .backoff_seconds(plan.backoff_seconds)
         .priority(plan.priority);
@@ -452,7 +389,7 @@ fn ask_store(tx: &mut WriteTx<'_>, call: &Call) -> Result<(Answer, Made)> {
     })
 }
 
-fn refusal(error: &Error) -> Option<Refusal> {
+pub(super) fn refusal(error: &Error) -> Option<Refusal> {
     Some(match error {
         Error::ThreadNotFound(_) => "ThreadNotFound",
         Error::TaskNotFound(_) => "TaskNotFound",
@@ -618,12 +555,11 @@ impl History {
                 let existing =
                     model.tasks.values().find(|task| task.thread_id == *thread && key.is_some() && task.key == key);
                 if let Some(existing) = existing {
-                    let same = existing.role == role(plan.role)
-                        && existing.timeout_seconds == plan.timeout_seconds
-                        && existing.max_attempts == plan.max_attempts
-                        && existing.backoff_seconds == plan.backoff_seconds
-                        && existing.priority == plan.priority;
-                    return if same { Ok(Answer::Task(existing.id)) } else { Err("KeyConflict") };
+                    return if rules::describes(plan, existing) {
+                        Ok(Answer::Task(existing.id))
+                    } else {
+                        Err("KeyConflict")
+                    };
                 }
                 let Made::Task(task) = made else { return Err("a task was expected") };
                 let scheduled = not_before.is_some_and(|moment| moment > now);

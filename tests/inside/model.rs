@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::harness::{Peer, Wanted, agree, steps};
-use super::{must_fail, try_property};
+use super::{must_fail, rules, try_property};
 use crate::planted::Bug;
 use crate::{AgentId, ClaimId, Message, MessageId, Task, TaskId, TaskStatus, Thread, ThreadId, Timestamp};
 
@@ -81,18 +81,8 @@ impl Peer for Model {
     }
 
     fn thread_messages(&self, thread: ThreadId, wanted: &Wanted) -> Vec<MessageId> {
-        let mut found: Vec<_> = self
-            .messages
-            .iter()
-            .filter(|message| message.thread_id == thread)
-            .filter(|message| wanted.role.as_ref().is_none_or(|role| *role == message.role))
-            .filter(|message| wanted.step.is_none_or(|step| step == message.step))
-            .filter(|message| wanted.after.is_none_or(|after| after < message.id))
-            .filter(|message| wanted.since.is_none_or(|since| since <= message.created_at))
-            .collect();
-        found.sort_by_key(|message| (message.step, message.id));
-        let surplus = found.len().saturating_sub(wanted.last.unwrap_or(usize::MAX));
-        found[surplus..].iter().map(|message| message.id).collect()
+        let of_thread = self.messages.iter().filter(|message| message.thread_id == thread);
+        rules::wanted(of_thread, wanted).iter().map(|message| message.id).collect()
     }
 }
 

@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["tx"],
     &["nested"],
     &["db"],
-    &["clock", "id", "limits", "error"],
+    &["clock", "id", "limits", "error", "witness"],
     &["planted", "sync"],
 ];
 

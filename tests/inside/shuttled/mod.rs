@@ -1,9 +1,13 @@
 //! The waiters and the line of writers once more, on locks whose scheduler is the checker's.
 
+pub(crate) mod time;
+
 pub(crate) mod sync {
     pub(crate) use std::sync::PoisonError;
 
-    pub(crate) use shuttle::sync::{Arc, Condvar, Mutex, MutexGuard};
+    pub(crate) use shuttle::sync::{Arc, Mutex, MutexGuard};
+
+    pub(crate) use super::time::{Condvar, Instant};
 
     /// As the standard library's, as far as it is used, of the checker's parts: it has none of its own.
     #[derive(Debug)]
