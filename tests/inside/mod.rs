@@ -11,6 +11,7 @@ mod clocks;
 mod cuts;
 mod damage;
 mod decode;
+mod drift;
 mod faults;
 mod full_disks;
 mod harness;

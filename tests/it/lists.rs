@@ -220,6 +220,13 @@ fn everything_is_counted() {
     assert_eq!(stats.bytes_on_disk, None, "it is in memory");
     scene.clock.advance(Duration::from_secs(600));
     assert_eq!(scene.store.stats().unwrap().claims_due, 2);
+    for name in ["ben", "cem"] {
+        scene.store.register_agent(&AgentId::new(name).unwrap()).unwrap();
+    }
+    let more = scene.store.stats().unwrap();
+    assert_eq!(more.agents, 3);
+    // Two names, two times and two hashes, each of them twice.
+    assert!(more.bytes_in_use >= stats.bytes_in_use + 2 * 32 * 2, "{} {}", more.bytes_in_use, stats.bytes_in_use);
 }
 
 #[test]
