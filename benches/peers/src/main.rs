@@ -40,7 +40,6 @@ mod rival;
 mod text;
 mod work;
 
-use std::path::Path;
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -82,14 +81,14 @@ fn measure(options: &Options) -> Result<Results> {
     if cfg!(debug_assertions) {
         println!("This is a debug build: no figure means anything.");
     }
-    let mut recorder = Recorder::new(about(&plan, machine, &folder.path));
+    let mut recorder = Recorder::new(about(&plan, machine));
     work::run(&plan, &folder.path, options.reuse, &mut recorder)?;
     Ok(recorder.finish())
 }
 
 /// The results before there are any.
-fn about(plan: &Plan, machine: Machine, folder: &Path) -> Results {
-    let arguments: Vec<_> = std::env::args().skip(1).filter(|argument| Path::new(argument) != folder).collect();
+fn about(plan: &Plan, machine: Machine) -> Results {
+    let arguments = shaping(std::env::args().skip(1));
     let separator = if arguments.is_empty() { "" } else { " -- " };
     Results {
         machine,
@@ -104,4 +103,20 @@ fn about(plan: &Plan, machine: Machine, folder: &Path) -> Results {
         took_seconds: 0.0,
         samples: Vec::new(),
     }
+}
+
+/// Those arguments that say what is measured and how, not where files go or what is done with the figures.
+fn shaping(mut arguments: impl Iterator<Item = String>) -> Vec<String> {
+    let mut shaping = Vec::new();
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--folder" | "--out" => {
+                arguments.next();
+            }
+            "--check" | "--reuse" => {}
+            _ if argument.starts_with("--folder=") || argument.starts_with("--out=") => {}
+            _ => shaping.push(argument),
+        }
+    }
+    shaping
 }
