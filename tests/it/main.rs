@@ -8,6 +8,7 @@
 )]
 
 mod batches;
+mod examples;
 mod files;
 mod fixtures;
 mod input;
