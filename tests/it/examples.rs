@@ -129,8 +129,7 @@ fn code_blocks(page: &str) -> Vec<String> {
 
 /// Whether these lines stand in a source one below the other, however far they are indented.
 fn stands_in(block: &str, source: &str) -> bool {
-    let flat = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>();
-    let (block, source) = (flat(block), flat(source));
+    let [block, source] = [block, source].map(|text| text.lines().map(str::trim).collect::<Vec<_>>());
     source.windows(block.len()).any(|window| window == block)
 }
 
