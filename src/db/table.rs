@@ -326,6 +326,7 @@ fn not_open(def: &TableDef) -> Error {
 mod tests {
     use super::super::engine::{Engine, Options};
     use super::super::key::last_part;
+    use super::super::verify::verify_rows;
     use super::*;
     use crate::clock::{ManualClock, Timestamp};
 
@@ -377,7 +378,7 @@ mod tests {
             in_a_batch(|tables| {
                 tables.put(&Moving { id: 7, place: 1 }).unwrap();
                 assert!(tables.remove_raw(&PLACES, &key((1_u32, 7_u32))).unwrap().is_some());
-                assert!(tables.failure().is_none());
+                assert!(verify_rows::<Moving>(tables).is_err() && tables.failure().is_none());
                 let error = change(tables).unwrap_err().to_string();
                 assert_eq!(error, "places is damaged: row 7 of moving was missing");
                 assert!(tables.failure().is_some(), "and the batch cannot be kept");
@@ -391,7 +392,9 @@ mod tests {
             ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16"];
         in_a_batch(|tables| {
             let (last, others) = NAMES.split_last().unwrap();
-            others.iter().for_each(|name| tables.create(&TableDef::variable(name)).unwrap());
+            for name in others {
+                tables.create(&TableDef::variable(name)).unwrap();
+            }
             let one_more = TableDef::variable(last);
             let error = tables.create(&one_more).unwrap_err().to_string();
             assert_eq!(error, "16 is damaged: there is no room for more than 16 tables");
