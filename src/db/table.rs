@@ -321,3 +321,84 @@ pub(crate) fn decode_row<R: Row>(id: &R::Id, bytes: &[u8]) -> Result<R> {
 fn not_open(def: &TableDef) -> Error {
     Error::corrupt(def.name, format!("there is no room for more than {MOST_TABLES} tables"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::engine::{Engine, Options};
+    use super::super::key::last_part;
+    use super::super::verify::verify_rows;
+    use super::*;
+    use crate::clock::{ManualClock, Timestamp};
+
+    /// A row that moves from one place of its index to another.
+    struct Moving {
+        id: u32,
+        place: u32,
+    }
+
+    const PLACES: TableDef = TableDef::fixed_keys::<8>("places");
+
+    impl Row for Moving {
+        const TABLE: TableDef = TableDef::fixed::<4>("moving");
+        const INDEXES: &'static [Index<Self>] =
+            &[Index { table: PLACES, entry: |row| Some(Entry::key_only(key((row.place, row.id)))) }];
+
+        type Id = u32;
+        type Stored<'a> = u32;
+
+        fn id(&self) -> u32 {
+            self.id
+        }
+
+        fn to_stored(&self) -> u32 {
+            self.place
+        }
+
+        fn from_stored(id: u32, place: u32) -> Result<Self, String> {
+            Ok(Self { id, place })
+        }
+
+        fn id_of_key(key: &[u8]) -> Result<u32> {
+            last_part(Self::TABLE.name, key).map(u32::from_be_bytes)
+        }
+    }
+
+    fn in_a_batch(f: impl FnOnce(&mut Tables<'_>)) {
+        let options = Options { cache_bytes: 1 << 20, check_on_open: true };
+        let engine = Engine::in_memory(&options, &ManualClock::new(Timestamp::from_micros(0))).unwrap();
+        let transaction = engine.begin_write().unwrap();
+        f(&mut engine.tables_of(&transaction));
+    }
+
+    #[test]
+    fn an_index_entry_that_is_gone_is_damage_to_whoever_moves_or_removes_its_row() {
+        let damage: [fn(&mut Tables<'_>) -> Result<()>; 2] =
+            [|tables| tables.put(&Moving { id: 7, place: 2 }), |tables| tables.remove::<Moving>(&7).map(drop)];
+        for change in damage {
+            in_a_batch(|tables| {
+                tables.put(&Moving { id: 7, place: 1 }).unwrap();
+                assert!(tables.remove_raw(&PLACES, &key((1_u32, 7_u32))).unwrap().is_some());
+                assert!(verify_rows::<Moving>(tables).is_err() && tables.failure().is_none());
+                let error = change(tables).unwrap_err().to_string();
+                assert_eq!(error, "places is damaged: row 7 of moving was missing");
+                assert!(tables.failure().is_some(), "and the batch cannot be kept");
+            });
+        }
+    }
+
+    #[test]
+    fn a_table_too_many_is_an_error_that_says_so() {
+        const NAMES: [&str; MOST_TABLES + 1] =
+            ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16"];
+        in_a_batch(|tables| {
+            let (last, others) = NAMES.split_last().unwrap();
+            for name in others {
+                tables.create(&TableDef::variable(name)).unwrap();
+            }
+            let one_more = TableDef::variable(last);
+            let error = tables.create(&one_more).unwrap_err().to_string();
+            assert_eq!(error, "16 is damaged: there is no room for more than 16 tables");
+            assert!(tables.insert_raw(&one_more, b"key", b"value").is_err());
+        });
+    }
+}

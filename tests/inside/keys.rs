@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::{must_fail, try_property};
 use crate::Timestamp;
-use crate::db::key::{between, key, prefix, text_end, text_of};
+use crate::db::key::{after_prefix, between, key, prefix, text_end, text_of};
 use crate::planted::Bug;
 
 /// Times on both sides of 1970 and around byte boundaries.
@@ -94,4 +94,11 @@ fn bytes_that_are_no_text_are_no_text() {
     };
     try_property(4_000, &prop::collection::vec(prop_oneof![Just(0), Just(0xFF), any::<u8>()], 0..12), property)
         .unwrap();
+}
+
+#[test]
+fn behind_a_prefix_comes_what_is_next_to_it_or_nothing() {
+    assert_eq!(after_prefix(&[1, 2]), Bound::Excluded(vec![1, 3]));
+    assert_eq!(after_prefix(&[1, 0xFF, 0xFF]), Bound::Excluded(vec![2]));
+    assert_eq!(after_prefix(&[0xFF, 0xFF]), Bound::Unbounded);
 }

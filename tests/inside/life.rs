@@ -546,6 +546,9 @@ impl History {
         match call {
             Call::CreateThread => {
                 let Made::Thread(thread) = made else { return Err("a thread was expected") };
+                if (thread.workflow.as_str(), thread.initiator.as_str()) != ("review", "ada") {
+                    return Err("the thread that was asked for was expected");
+                }
                 model.threads.insert(thread.id, thread.clone());
                 Ok(Answer::Thread(ThreadStatus::Active))
             }
@@ -562,6 +565,10 @@ impl History {
                     };
                 }
                 let Made::Task(task) = made else { return Err("a task was expected") };
+                let is_as_planned = rules::describes(plan, task) && task.instruction == instruction(plan);
+                if !is_as_planned || task.thread_id != *thread {
+                    return Err("the task that was asked for was expected");
+                }
                 let scheduled = not_before.is_some_and(|moment| moment > now);
                 let status = if scheduled { TaskStatus::Scheduled } else { TaskStatus::Open };
                 // Its id is the store's; the rest is compared with the row below.

@@ -1,7 +1,8 @@
-//! What opening a file reads after a crash: all of it, or next to nothing behind a checkpoint.
+//! What opening a file reads after a crash: all of it, or next to nothing behind a checkpoint; and that it finds the last
+//! commit, or says that it cannot.
 
-use crate::db::{FailingDisk, Request};
-use crate::{MessageFilter, NewMessage, Store, ThreadId};
+use crate::db::{FailingDisk, Request, TestDisk};
+use crate::{Error, MessageFilter, NewMessage, Store, ThreadId};
 
 const MESSAGES: usize = 2_000;
 
@@ -44,4 +45,25 @@ fn without_one_or_with_a_write_behind_it_the_whole_file_is_walked() {
         let bytes = bytes_read_to_open(&disk, thread, messages);
         assert!(bytes > MESSAGES * 1_000, "it read {bytes} bytes: the test above proves nothing");
     }
+}
+
+/// The engine takes a damaged newest commit for one that a crash tore, and would go on from the one before it.
+#[test]
+fn a_durable_commit_that_was_damaged_is_not_passed_over() {
+    const COMMIT_SLOTS: std::ops::Range<usize> = 64..320;
+    let disk = TestDisk::default();
+    let store = Store::builder().open_on(disk.clone()).unwrap();
+    let thread = store.create_thread("review", "ada").unwrap().id;
+    let crashed = disk.content();
+    let mut refused = 0;
+    for byte in COMMIT_SLOTS {
+        let mut damaged = crashed.clone();
+        damaged[byte] ^= 0xFF;
+        match Store::builder().open_on(TestDisk::of(&damaged)) {
+            Ok(store) => assert!(store.thread(thread).unwrap().is_some(), "byte {byte}: the commit is gone"),
+            Err(Error::Corrupt { table: "file", reason }) => refused += usize::from(reason.contains("was durable")),
+            Err(error) => panic!("byte {byte}: {error}"),
+        }
+    }
+    assert!(refused > 0, "no byte of the newest commit was met");
 }

@@ -1,11 +1,11 @@
-//! Who is woken for which task, without a store and without threads.
+//! Who is woken for which task, without threads.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::tx::{News, Opened};
 use crate::waiters::{Place, Waiters, Woken};
-use crate::{TaskFilter, TaskId, ThreadId};
+use crate::{AgentId, ManualClock, NewTask, Store, TaskFilter, TaskId, ThreadId, Timestamp};
 
 fn opened(number: u8, role: &str) -> Opened {
     let id = [number; 16];
@@ -117,4 +117,43 @@ fn what_is_due_beyond_the_machines_time_is_not_waited_for() {
     let waiters = Waiters::default();
     let place = waiters.join(&TaskFilter::new());
     settle(&place, Some(Duration::MAX));
+}
+
+/// What the operations of a store tell those who wait.
+#[test]
+fn a_task_that_a_transaction_leaves_open_wakes_somebody_and_one_that_it_also_claims_wakes_nobody() {
+    let store = Store::in_memory().unwrap();
+    let thread = store.create_thread("review", "ada").unwrap().id;
+    let place = store.waiters().join(&TaskFilter::new());
+    settle(&place, None);
+    let claimed = store.write(move |tx| {
+        let task = tx.create_task(thread, &NewTask::new("writer", ""))?;
+        tx.claim_task(task.id, &AgentId::new("ada")?)
+    });
+    let claim = claimed.unwrap().unwrap();
+    assert!(store.waiters().woken().is_empty(), "it is not open");
+    assert!(store.release_task(claim.task.id, claim.id).unwrap());
+    assert_eq!(store.waiters().woken(), [0]);
+    assert_eq!(place.wait(None, None), Woken::TryAgain);
+}
+
+#[test]
+fn a_claim_and_a_scheduled_task_tell_when_they_will_be_due() {
+    let clock = ManualClock::new(Timestamp::from_micros(0));
+    let store = Store::builder().clock(clock).in_memory().unwrap();
+    let thread = store.create_thread("review", "ada").unwrap().id;
+    let patience = || Some(Instant::now() + Duration::from_secs(60));
+    let place = store.waiters().join(&TaskFilter::new());
+    settle(&place, None);
+    let soon = Timestamp::from_micros(1);
+    store.create_task(thread, NewTask::new("writer", "").not_before(soon)).unwrap();
+    assert_eq!(place.wait(patience(), None), Woken::TryAgain, "a task that was scheduled");
+
+    place.begin_try();
+    let claimed = store.write(move |tx| {
+        let task = tx.create_task(thread, &NewTask::new("writer", "").timeout_seconds(1))?;
+        tx.claim_task(task.id, &AgentId::new("ada")?)
+    });
+    claimed.unwrap().unwrap();
+    assert_eq!(place.wait(patience(), None), Woken::TryAgain, "a claim that times out");
 }

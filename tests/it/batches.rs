@@ -1,6 +1,6 @@
 //! Many of a kind in one step, and what an application does when it falls idle.
 
-use khala::{AgentId, Error, MessageFilter, MessageId, NewMessage, NewTask, Store, ThreadId};
+use khala::{AgentId, Error, ManualClock, MessageFilter, MessageId, NewMessage, NewTask, Store, ThreadId, Timestamp};
 
 fn scene() -> (Store, ThreadId) {
     let store = Store::in_memory().unwrap();
@@ -124,4 +124,26 @@ fn a_checkpoint_changes_nothing_that_is_stored() {
     store.verify().unwrap();
     let inner = store.clone();
     assert!(matches!(store.write(move |_| inner.checkpoint()), Err(Error::Nested)));
+}
+
+#[test]
+fn a_checkpoint_asks_for_no_moment_and_works_whatever_the_clock_says() {
+    let clock = ManualClock::new(Timestamp::from_micros(0));
+    let store = Store::builder().clock(clock.clone()).in_memory().unwrap();
+    clock.set(Timestamp::MAX);
+    assert!(matches!(store.create_thread("review", "ada"), Err(Error::InvalidInput { field: "clock", .. })));
+    store.checkpoint().unwrap();
+}
+
+#[test]
+fn many_writers_share_batches_of_two_at_the_most() {
+    let store = Store::builder().batch_max_operations(2).in_memory().unwrap();
+    let thread = store.create_thread("review", "ada").unwrap().id;
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| (0..50).for_each(|n| drop(store.append_message(thread, said(&n.to_string())).unwrap())));
+        }
+    });
+    assert_eq!(store.thread_messages(thread, &MessageFilter::new()).unwrap().len(), 400);
+    store.verify().unwrap();
 }

@@ -187,6 +187,32 @@ fn a_link_leads_to_its_store_or_to_an_error() {
     assert!(fs::symlink_metadata(&nowhere).unwrap().is_symlink(), "the link is not replaced");
 }
 
+/// Its own memory: a file that opens, and of which the first bytes cannot be read.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_cannot_be_read_is_an_error_that_says_so() {
+    let error = Store::open("/proc/self/mem").unwrap_err();
+    assert!(matches!(error, Error::Io { .. }), "{error:?}");
+    assert!(error.to_string().starts_with("cannot open the store /proc/self/mem: "), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_store_whose_file_was_taken_away_works_on_and_says_that_it_cannot_be_measured() {
+    let (_folder, path) = folder();
+    let store = Store::open(&path).unwrap();
+    assert!(store.stats().unwrap().bytes_on_disk > Some(0));
+    fs::remove_file(&path).unwrap();
+    let error = store.stats().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("cannot measure the store {}: {}", path.display(), std::io::Error::from_raw_os_error(2))
+    );
+    assert_eq!(store.failure(), None);
+    store.create_thread("review", "ada").unwrap();
+    store.verify().unwrap();
+}
+
 #[cfg(unix)]
 #[test]
 fn a_pipe_is_refused_and_not_waited_for() {
@@ -271,15 +297,19 @@ const CHILD_PATH: &str = "KHALA_TEST_CHILD_PATH";
 const CHILD_JOB: &str = "KHALA_TEST_CHILD_JOB";
 
 /// This test binary again, running only [`child`], with this job on this file.
-fn spawn_child(job: &str, path: &Path) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+fn child_with(job: &str, path: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
         .args(["--exact", "files::child", "--nocapture", "--test-threads=1"])
         .env(CHILD_PATH, path)
         .env(CHILD_JOB, job)
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+        .stderr(Stdio::null());
+    command
+}
+
+fn spawn_child(job: &str, path: &Path) -> Child {
+    child_with(job, path).spawn().unwrap()
 }
 
 /// The lines a child printed for its parent.
@@ -336,6 +366,15 @@ fn a_second_opener_in_another_process_is_told_so() {
     store.create_thread("review", "ada").unwrap();
     drop(store);
     assert_eq!(said_by(&mut spawn_child("open", &path)), "opened");
+    Store::open(&path).unwrap().verify().unwrap();
+}
+
+#[test]
+fn a_name_without_a_folder_is_a_file_of_the_current_one() {
+    let (folder, path) = folder();
+    let mut child = child_with("open", Path::new("agents.khala")).current_dir(folder.path()).spawn().unwrap();
+    assert_eq!(said_by(&mut child), "opened");
+    assert_eq!(names_in(folder.path()), ["agents.khala"]);
     Store::open(&path).unwrap().verify().unwrap();
 }
 

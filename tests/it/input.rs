@@ -303,3 +303,49 @@ fn rows_are_json_with_ids_as_text() {
     assert_eq!(json, "{\"id\":\"ada\",\"created_at\":\"1970-01-01T00:00:00.000000Z\"}", "and no hash of the token");
     assert_eq!(serde_json::from_str::<Agent>(&json).unwrap(), agent);
 }
+
+#[test]
+fn whatever_an_agents_id_is_made_from_is_checked() {
+    let ada = AgentId::new("ada").unwrap();
+    let made = [
+        "ada".parse().unwrap(),
+        AgentId::try_from("ada").unwrap(),
+        AgentId::try_from(String::from("ada")).unwrap(),
+        serde_json::from_str(r#""ada""#).unwrap(),
+    ];
+    assert!(made.iter().all(|id: &AgentId| *id == ada), "{made:?}");
+    assert_eq!((ada.as_ref(), ada.to_string(), format!("{ada:?}")), ("ada", "ada".into(), r#"AgentId("ada")"#.into()));
+    assert!("".parse::<AgentId>().is_err() && AgentId::try_from("").is_err());
+    assert!(AgentId::try_from(String::new()).is_err() && serde_json::from_str::<AgentId>(r#""""#).is_err());
+}
+
+#[test]
+fn an_id_in_json_is_text_and_nothing_else() {
+    let refused = [
+        serde_json::from_str::<ThreadId>("7").unwrap_err(),
+        serde_json::from_str::<MessageId>("7").unwrap_err(),
+        serde_json::from_str::<AgentId>("null").unwrap_err(),
+    ];
+    for error in refused {
+        assert!(error.to_string().contains("expected an identifier as text"), "{error}");
+    }
+}
+
+#[test]
+fn a_status_has_one_name_in_every_text() {
+    let (store, _) = store();
+    let stats = store.stats().unwrap();
+    let (tasks, threads) = (stats.tasks.into_keys(), stats.threads.into_keys());
+    let tasks = tasks.map(|status| (status.as_str(), status.to_string(), serde_json::to_value(status).unwrap()));
+    let threads = threads.map(|status| (status.as_str(), status.to_string(), serde_json::to_value(status).unwrap()));
+    let mut names = vec![];
+    for (name, printed, json) in tasks.chain(threads) {
+        assert_eq!((printed.as_str(), json.as_str()), (name, Some(name)));
+        names.push(name);
+    }
+    names.sort_unstable();
+    let of_tasks = ["cancelled", "claimed", "completed", "failed", "open", "scheduled"];
+    let mut expected = [&of_tasks[..], &["active", "cancelled", "completed", "failed"]].concat();
+    expected.sort_unstable();
+    assert_eq!(names, expected);
+}

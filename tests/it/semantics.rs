@@ -394,6 +394,21 @@ fn claim_ids_are_fresh_and_tell_nothing_about_each_other() {
 }
 
 #[test]
+fn an_id_begins_with_the_millisecond_it_was_made_in() {
+    let scene = scene();
+    scene.clock.set(Timestamp::from_micros(1_700_000_000_123_456));
+    let thread = scene.store.create_thread("review", "ada").unwrap().id;
+    let task = scene.store.create_task(thread, NewTask::new("writer", "")).unwrap();
+    let claim = scene.claim(&task, &scene.ada);
+    for id in [thread.to_string(), task.id.to_string(), claim.id.to_string()] {
+        let digit = |character| "0123456789ABCDEFGHJKMNPQRSTVWXYZ".find(character).unwrap();
+        let millis = id[..10].chars().fold(0, |millis, character| millis * 32 + digit(character));
+        assert_eq!(millis, 1_700_000_000_123, "{id}");
+    }
+    scene.end();
+}
+
+#[test]
 fn a_backward_step_of_the_clock_is_absorbed_at_the_clocks_pace() {
     let scene = scene();
     let before = scene.say("user", "before", 0).created_at;

@@ -2,36 +2,69 @@
 //!
 //! These run on the machine's clock, since waiting is about it; none of them measures time.
 
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use khala::{AgentId, Claim, NewTask, Store, TaskFilter, TaskId, ThreadId, Timestamp};
+use khala::{AgentId, Claim, Clock, NewTask, Store, SystemClock, TaskFilter, TaskId, ThreadId, Timestamp};
 
 const FOR_EVER: Duration = Duration::MAX;
 
-fn store() -> (Store, ThreadId) {
-    let store = Store::in_memory().unwrap();
+/// Longer than any of these waits is. Who is not woken gives up, and the test fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The machine's clock, and how often the store has asked it: once for each transaction.
+#[derive(Clone, Debug, Default)]
+struct AskedClock {
+    machine: SystemClock,
+    asked: Arc<AtomicU64>,
+}
+
+impl Clock for AskedClock {
+    fn now(&self) -> Timestamp {
+        self.asked.fetch_add(1, SeqCst);
+        self.machine.now()
+    }
+}
+
+struct Scene {
+    clock: AskedClock,
+    store: Store,
+    thread: ThreadId,
+}
+
+fn scene() -> Scene {
+    let clock = AskedClock::default();
+    let store = Store::builder().clock(clock.clone()).in_memory().unwrap();
     let thread = store.create_thread("waiting", "test").unwrap().id;
-    (store, thread)
+    Scene { clock, store, thread }
 }
 
 fn agent(name: &str) -> AgentId {
     AgentId::new(name).unwrap()
 }
 
-/// What an agent on another thread gets when `then` happens while it waits, or before it does.
-fn claimed_after(store: &Store, filter: &TaskFilter, then: impl FnOnce()) -> Claim {
-    thread::scope(|scope| {
-        let waiting = scope.spawn(|| store.claim_next_within(&agent("waiting"), filter, FOR_EVER));
-        then();
-        waiting.join().unwrap().unwrap().unwrap()
-    })
+impl Scene {
+    /// What an agent on another thread gets when `then` happens after its first try has begun: what is written then comes
+    /// after that try, so that nothing but a wake-up can lead to another.
+    fn claimed_after(&self, filter: &TaskFilter, then: impl FnOnce()) -> Claim {
+        let asked = self.clock.asked.load(SeqCst);
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| self.store.claim_next_within(&agent("waiting"), filter, PATIENCE));
+            while self.clock.asked.load(SeqCst) == asked {
+                thread::yield_now();
+            }
+            then();
+            waiting.join().unwrap().unwrap().expect("it is woken")
+        })
+    }
 }
 
 #[test]
 fn a_task_that_is_there_is_claimed_at_once() {
-    let (store, thread) = store();
+    let scene = scene();
+    let (store, thread) = (&scene.store, scene.thread);
     let task = store.create_task(thread, NewTask::new("writer", "")).unwrap();
     let claim = store.claim_next_within(&agent("ada"), &TaskFilter::new(), Duration::ZERO).unwrap().unwrap();
     assert_eq!(claim.task.id, task.id);
@@ -40,7 +73,7 @@ fn a_task_that_is_there_is_claimed_at_once() {
 
 #[test]
 fn a_wait_without_a_task_ends_with_none() {
-    let (store, _) = store();
+    let store = scene().store;
     for patience in [Duration::ZERO, Duration::from_millis(20)] {
         assert_eq!(store.claim_next_within(&agent("ada"), &TaskFilter::new(), patience).unwrap(), None);
     }
@@ -49,8 +82,9 @@ fn a_wait_without_a_task_ends_with_none() {
 
 #[test]
 fn a_created_task_ends_the_wait() {
-    let (store, thread) = store();
-    let claim = claimed_after(&store, &TaskFilter::new(), || {
+    let scene = scene();
+    let (store, thread) = (&scene.store, scene.thread);
+    let claim = scene.claimed_after(&TaskFilter::new(), || {
         store.create_task(thread, NewTask::new("writer", "")).unwrap();
     });
     assert_eq!(claim.task.role, "writer");
@@ -59,10 +93,11 @@ fn a_created_task_ends_the_wait() {
 
 #[test]
 fn only_a_task_of_the_role_and_thread_ends_the_wait() {
-    let (store, thread) = store();
+    let scene = scene();
+    let (store, thread) = (&scene.store, scene.thread);
     let other = store.create_thread("waiting", "test").unwrap().id;
     let filter = TaskFilter::new().role("writer").thread(thread);
-    let claim = claimed_after(&store, &filter, || {
+    let claim = scene.claimed_after(&filter, || {
         store.create_task(thread, NewTask::new("reviewer", "")).unwrap();
         store.create_task(other, NewTask::new("writer", "")).unwrap();
         store.create_task(thread, NewTask::new("writer", "this one")).unwrap();
@@ -73,13 +108,14 @@ fn only_a_task_of_the_role_and_thread_ends_the_wait() {
 
 #[test]
 fn a_released_or_failed_task_ends_the_wait() {
-    let (store, thread) = store();
+    let scene = scene();
+    let (store, thread) = (&scene.store, scene.thread);
     let task = store.create_task(thread, NewTask::new("writer", "")).unwrap().id;
     let claim = store.claim_task(task, &agent("ada")).unwrap().unwrap();
-    let claim = claimed_after(&store, &TaskFilter::new(), || {
+    let claim = scene.claimed_after(&TaskFilter::new(), || {
         assert!(store.release_task(task, claim.id).unwrap());
     });
-    let claim = claimed_after(&store, &TaskFilter::new(), || {
+    let claim = scene.claimed_after(&TaskFilter::new(), || {
         assert!(store.fail_task(task, claim.id, "no").unwrap());
     });
     assert_eq!((claim.task.id, claim.task.last_error.as_deref()), (task, Some("no")));
@@ -88,10 +124,11 @@ fn a_released_or_failed_task_ends_the_wait() {
 
 #[test]
 fn a_claim_that_times_out_ends_the_wait() {
-    let (store, thread) = store();
+    let scene = scene();
+    let (store, thread) = (&scene.store, scene.thread);
     let task = store.create_task(thread, NewTask::new("writer", "").timeout_seconds(1)).unwrap().id;
     let stale = store.claim_task(task, &agent("crashed")).unwrap().unwrap();
-    let claim = claimed_after(&store, &TaskFilter::new(), || {});
+    let claim = scene.claimed_after(&TaskFilter::new(), || {});
     assert_eq!((claim.task.id, claim.task.attempts), (task, 2));
     assert!(claim.task.claimed_at >= Some(stale.expires_at()), "never early");
     store.verify().unwrap();
@@ -99,8 +136,9 @@ fn a_claim_that_times_out_ends_the_wait() {
 
 #[test]
 fn a_claim_made_while_somebody_waits_is_waited_for_as_well() {
-    let (store, thread) = store();
-    let claim = claimed_after(&store, &TaskFilter::new().role("writer"), || {
+    let scene = scene();
+    let (store, thread) = (&scene.store, scene.thread);
+    let claim = scene.claimed_after(&TaskFilter::new().role("writer"), || {
         // In one step, so that the waiting agent cannot come first.
         let stale = store.write(move |tx| {
             let task = tx.create_task(thread, &NewTask::new("writer", "").timeout_seconds(1))?;
@@ -114,9 +152,10 @@ fn a_claim_made_while_somebody_waits_is_waited_for_as_well() {
 
 #[test]
 fn a_scheduled_task_ends_the_wait_when_its_time_comes() {
-    let (store, thread) = store();
+    let scene = scene();
+    let (store, thread) = (&scene.store, scene.thread);
     let soon = Timestamp::from(SystemTime::now()) + Duration::from_millis(200);
-    let claim = claimed_after(&store, &TaskFilter::new(), || {
+    let claim = scene.claimed_after(&TaskFilter::new(), || {
         store.create_task(thread, NewTask::new("writer", "").not_before(soon)).unwrap();
     });
     assert!(claim.task.claimed_at >= Some(soon), "never early");
@@ -125,7 +164,7 @@ fn a_scheduled_task_ends_the_wait_when_its_time_comes() {
 
 #[test]
 fn a_wait_inside_a_closure_of_the_store_is_an_error() {
-    let (store, _) = store();
+    let store = scene().store;
     let inner = store.clone();
     let nested = store.write(move |_| inner.claim_next_within(&AgentId::new("ada")?, &TaskFilter::new(), FOR_EVER));
     assert!(matches!(nested, Err(khala::Error::Nested)));
@@ -136,7 +175,8 @@ fn a_wait_inside_a_closure_of_the_store_is_an_error() {
 fn waiting_agents_do_every_task_once() {
     const TASKS: usize = 400;
     const AGENTS: usize = 12;
-    let (store, thread) = store();
+    let scene = scene();
+    let (store, thread) = (&scene.store, scene.thread);
     let done: Mutex<Vec<TaskId>> = Mutex::default();
     let create = |role: &str, count: usize| {
         for _ in 0..count {

@@ -192,3 +192,26 @@ fn whoever_is_stored_is_not_told_that_nothing_was_done() {
     assert_eq!(contents(&reopened, thread).len(), 4);
     reopened.verify().unwrap();
 }
+
+#[test]
+fn a_checkpoint_that_fails_is_unknown_and_the_next_one_is_refused() {
+    let (disk, store, _) = started(1 << 20);
+    broken(&disk, Some(Request::Sync));
+    let told = [store.checkpoint(), store.checkpoint()];
+    assert!(matches!(told, [Err(Error::CommitUnknown), Err(Error::Poisoned)]), "{told:?}");
+    assert!(store.failure().unwrap().starts_with("cannot sync the store disk: "));
+}
+
+#[test]
+fn a_checkpoint_in_a_batch_that_cannot_be_run_is_refused() {
+    let (disk, store, thread) = started(0);
+    std::thread::scope(|scope| {
+        let mut batch = Together::new(scope, &store);
+        let reader = batch.join(move |tx| tx.thread(thread));
+        let checkpoint = batch.join_by(Store::checkpoint);
+        broken(&disk, Some(Request::Read));
+        batch.go();
+        let told = (reader.join().unwrap(), checkpoint.join().unwrap());
+        assert!(matches!(told, (Err(Error::Io { .. }), Err(Error::Poisoned))), "{told:?}");
+    });
+}
