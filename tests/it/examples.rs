@@ -27,10 +27,7 @@ const PRINTED: &[(&str, &[&str])] = &[
     ),
     ("minimal", &["greeter-1 claims \"Greet the world.\"", "greeter says \"Hello, world!\""]),
     ("planner", &["There are 148933 primes below 2000000.", "Each of the 24 parts was counted once"]),
-    (
-        "worker_pool",
-        &["worker-8 did", "500 of 500 tasks done, 500 completed in the store", "add up to 41791750"],
-    ),
+    ("worker_pool", &["worker-8 did", "500 of 500 tasks done, 500 completed in the store", "add up to 41791750"]),
     (
         "atomic_turn",
         &[

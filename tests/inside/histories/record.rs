@@ -1,5 +1,6 @@
 //! Runs threads on a store, and writes down what each of them asked, what it was answered, and when.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::ScopedJoinHandle;
@@ -91,7 +92,10 @@ impl Scene<'_> {
             let worked: Vec<_> = workers.into_iter().map(ScopedJoinHandle::join).collect();
             // One that panicked has left some.
             left.store(0, Relaxed);
-            let served = with_bug(race.bug, || self.serve(&waiting, race.watch, random));
+            // A panic in here would wait for those who wait for ever.
+            let served =
+                catch_unwind(AssertUnwindSafe(|| with_bug(race.bug, || self.serve(&waiting, race.watch, random))));
+            let served = served.unwrap_or_else(|_| Err("the one who serves panicked".into()));
             if served.is_err() {
                 self.release(&waiting);
             }
