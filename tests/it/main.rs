@@ -7,11 +7,15 @@
     reason = "a test that goes wrong is to stop at once"
 )]
 
+mod backups;
 mod batches;
 mod files;
 mod fixtures;
 mod input;
 mod layers;
 mod lists;
+mod random_store;
 mod semantics;
+#[cfg(feature = "json")]
+mod transfer;
 mod waiting;
