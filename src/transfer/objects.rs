@@ -151,7 +151,8 @@ struct End {
 }
 
 impl End {
-    /// Where in this piece the object ends, the brace included.
+    /// Where in this piece the object ends, the brace included. One with a line that ends in the middle of a text, which JSON
+    /// does not allow, ends there: whoever reads it says what is wrong, and nobody gathers what comes behind.
     fn find(&mut self, piece: &[u8]) -> Option<usize> {
         for (at, byte) in piece.iter().enumerate() {
             if self.in_string {
@@ -159,6 +160,7 @@ impl End {
                     _ if self.escaped => self.escaped = false,
                     b'\\' => self.escaped = true,
                     b'"' => self.in_string = false,
+                    b'\n' => return Some(at + 1),
                     _ => {}
                 }
                 continue;
@@ -222,7 +224,8 @@ mod tests {
 
     #[test]
     fn objects_are_found_whatever_the_buffer() {
-        let input = "\u{feff}\n{\"a\":\"}\\\"{\\\\\"}\r\n\n{\"b\":{\n\"c\":{}}} {}\n[]\n[{\"d\":1},\n{\"e\":[\"]\"]}]\n[ {} ]";
+        let input =
+            "\u{feff}\n{\"a\":\"}\\\"{\\\\\"}\r\n\n{\"b\":{\n\"c\":{}}} {}\n[]\n[{\"d\":1},\n{\"e\":[\"]\"]}]\n[ {} ]";
         let expected = [
             (2, "{\"a\":\"}\\\"{\\\\\"}"),
             (4, "{\"b\":{\n\"c\":{}}}"),

@@ -3,12 +3,13 @@
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 
 use fastrand::Rng;
 use khala::{
-    AgentId, Error, ManualClock, Message, MessageFilter, NewMessage, NewTask, Store, Task, TaskFilter, Thread, ThreadFilter,
+    AgentId, Error, ManualClock, Message, MessageFilter, NewMessage, NewTask, Store, Task, TaskFilter, Thread,
+    ThreadFilter,
 };
 use tempfile::TempDir;
 
@@ -51,6 +52,15 @@ fn lived_in(path: &Path, steps: usize) -> (Store, ManualClock) {
     (store, clock)
 }
 
+/// Lets the others of a test end, however it ends.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 #[test]
 fn a_backup_is_the_same_store_and_goes_on_where_that_was() {
     let (folder, path, to) = folder();
@@ -77,7 +87,11 @@ fn a_backup_is_the_same_store_and_goes_on_where_that_was() {
     let go_on = |store: &Store| {
         let thread = store.create_thread("review", "ada").unwrap();
         let message = store.append_message(thread.id, NewMessage::new("user", "next")).unwrap();
-        (thread.created_at, message.id, store.create_task(thread.id, NewTask::new("writer", "next")).unwrap().created_at)
+        (
+            thread.created_at,
+            message.id,
+            store.create_task(thread.id, NewTask::new("writer", "next")).unwrap().created_at,
+        )
     };
     assert_eq!(go_on(&copy), go_on(&store));
     assert!(threads.iter().all(|thread| thread.id < rows(&copy).0.last().unwrap().id));
@@ -103,8 +117,9 @@ fn a_backup_while_four_threads_write_is_of_one_moment() {
     let (_folder, path, to) = folder();
     let store = Store::open(&path).unwrap();
     let thread = store.create_thread("review", "ada").unwrap().id;
-    let done = AtomicBool::new(false);
+    let (done, written) = (AtomicBool::new(false), AtomicU64::new(0));
     let tried = thread::scope(|scope| {
+        let _stop = Stop(&done);
         for _ in 0..4 {
             scope.spawn(|| {
                 while !done.load(Relaxed) {
@@ -113,6 +128,7 @@ fn a_backup_while_four_threads_write_is_of_one_moment() {
                         tx.create_task(thread, &NewTask::new("writer", "one of a pair"))
                     };
                     store.write(pair).unwrap();
+                    written.fetch_add(1, Relaxed);
                 }
             });
         }
@@ -123,12 +139,12 @@ fn a_backup_while_four_threads_write_is_of_one_moment() {
             let backup = store
                 .backup(&to, |progress| {
                     if progress.done == 1 {
-                        // Others have gone on writing before the copy is done.
-                        let before = store.stats().unwrap().messages;
-                        while store.stats().unwrap().messages == before {
+                        // Others go on writing before the copy is done.
+                        let enough = written.load(Relaxed) + 10;
+                        while written.load(Relaxed) < enough {
                             thread::yield_now();
                         }
-                        halfway = store.stats().unwrap().messages;
+                        halfway = written.load(Relaxed);
                     }
                 })
                 .unwrap();
@@ -140,7 +156,6 @@ fn a_backup_while_four_threads_write_is_of_one_moment() {
             assert!(backup.rows.messages < halfway, "what was written after it began is not in it");
             sizes.push(backup.rows.messages);
         }
-        done.store(true, Relaxed);
         sizes
     });
     assert!(tried.is_sorted() && tried[0] < tried[4], "{tried:?}");
@@ -201,9 +216,8 @@ fn a_backup_that_cannot_be_made_says_why_and_leaves_nothing() {
         assert!(store.backup(to, |_| {}).is_err(), "{to:?}");
     }
     // The one who watches gives up.
-    let gave_up = catch_unwind(AssertUnwindSafe(|| {
-        store.backup(&to, |progress| assert!(progress.done < 5, "that is enough"))
-    }));
+    let gave_up =
+        catch_unwind(AssertUnwindSafe(|| store.backup(&to, |progress| assert!(progress.done < 5, "that is enough"))));
     assert!(gave_up.is_err());
     assert_eq!(names_in(folder.path()), ["agents.khala"]);
     // From inside a closure of the store.
@@ -296,6 +310,7 @@ fn nobody_writes_to_a_file_that_a_compaction_has_replaced() {
     drop(Store::open(&path).unwrap());
     let done = AtomicBool::new(false);
     let created = thread::scope(|scope| {
+        let stop = Stop(&done);
         let opener = scope.spawn(|| {
             let mut created = Vec::new();
             while !done.load(Relaxed) {
@@ -313,7 +328,7 @@ fn nobody_writes_to_a_file_that_a_compaction_has_replaced() {
                 Err(error) => panic!("{error:?}"),
             }
         }
-        done.store(true, Relaxed);
+        drop(stop);
         opener.join().unwrap()
     });
     let store = Store::open(&path).unwrap();

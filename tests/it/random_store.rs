@@ -8,7 +8,8 @@ use khala::{AgentId, Claim, ManualClock, NewMessage, NewTask, Store, TaskFilter,
 /// Where the clock of such a store begins.
 pub(crate) const START: Timestamp = Timestamp::from_micros(1_764_066_120_000_001);
 
-const TEXTS: [&str; 6] = ["", "a", "zwei\nZeilen\t\"quoted\"\\", "\u{0}\u{1f}\u{7f}", "日本語 \u{1f600}\u{2028}", "{\"a\":[1]}"];
+const TEXTS: [&str; 6] =
+    ["", "a", "zwei\nZeilen\t\"quoted\"\\", "\u{0}\u{1f}\u{7f}", "日本語 \u{1f600}\u{2028}", "{\"a\":[1]}"];
 
 fn text(rng: &mut Rng) -> String {
     let text = TEXTS[rng.usize(..TEXTS.len())].repeat(rng.usize(1..4));

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use khala::{
-    AgentId, ClaimId, Clock, Error, ImportOptions, Imported, ManualClock, MessageFilter, MessageId, NewMessage, NewTask,
-    Result, Store, Table, TaskFilter, TaskId, TaskStatus, ThreadId, ThreadStatus, Timestamp, limits,
+    AgentId, ClaimId, Clock, Error, ImportOptions, Imported, ManualClock, MessageFilter, MessageId, NewMessage,
+    NewTask, Result, Store, Table, TaskFilter, TaskId, TaskStatus, ThreadId, ThreadStatus, Timestamp, limits,
 };
 use rusqlite::types::ValueRef;
 
@@ -73,7 +73,8 @@ fn what_is_exported_and_imported_is_exported_the_same_to_the_byte() {
         let (other, other_clock) = new_store();
         other_clock.set(clock.now());
         let mut told = Vec::new();
-        let imported = other.import(first.as_bytes(), &ImportOptions::new(), |progress| told.push(progress.done)).unwrap();
+        let imported =
+            other.import(first.as_bytes(), &ImportOptions::new(), |progress| told.push(progress.done)).unwrap();
         assert!(told.into_iter().eq(0..=imported.added.total()));
         assert_eq!(imported.already_there.total(), 0);
         other.verify().unwrap();
@@ -174,7 +175,10 @@ fn rows_of_the_originals_database_come_in_and_go_on_being_worked() {
         for is_again in [false, true] {
             let imported = store.import(printed.as_bytes(), &ImportOptions::new().table(table), |_| {}).unwrap();
             let rows = printed.lines().count() as u64;
-            assert_eq!((imported.added.total(), imported.already_there.total()), if is_again { (0, rows) } else { (rows, 0) });
+            assert_eq!(
+                (imported.added.total(), imported.already_there.total()),
+                if is_again { (0, rows) } else { (rows, 0) }
+            );
         }
     }
     store.verify().unwrap();
@@ -251,7 +255,12 @@ fn agents_who_wait_are_woken_for_what_is_imported() {
                 let store = store.clone();
                 thread::spawn(move || {
                     let me = AgentId::new(format!("w-{n}")).unwrap();
-                    store.claim_next_within(&me, &TaskFilter::new().role("writer"), Duration::MAX).unwrap().unwrap().task.id
+                    store
+                        .claim_next_within(&me, &TaskFilter::new().role("writer"), Duration::MAX)
+                        .unwrap()
+                        .unwrap()
+                        .task
+                        .id
                 })
             })
             .collect();
@@ -333,35 +342,68 @@ fn a_row_that_breaks_a_rule_is_refused_with_its_line_its_column_its_value_and_th
     let claim = format!(r#""claim_id":"{CLAIM}","claimed_by":"w","claimed_at":"2025-11-25 10:00:02""#);
     let cases: Vec<(String, &str)> = vec![
         (r#""timeout_seconds":0"#.into(), "tasks.timeout_seconds is 0; a claim lasts 1 to 4294967295 seconds"),
-        (r#""timeout_seconds":4294967296"#.into(), "tasks.timeout_seconds is 4294967296; it takes a whole number from 0 to 4294967295"),
+        (
+            r#""timeout_seconds":4294967296"#.into(),
+            "tasks.timeout_seconds is 4294967296; it takes a whole number from 0 to 4294967295",
+        ),
         (r#""timeout_seconds":-1"#.into(), "tasks.timeout_seconds is -1; it takes a whole number from 0 to 4294967295"),
-        (r#""timeout_seconds":1.5"#.into(), "tasks.timeout_seconds is 1.5; it takes a whole number from 0 to 4294967295"),
-        (r#""timeout_seconds":"300""#.into(), "tasks.timeout_seconds is \"300\"; it takes a whole number from 0 to 4294967295"),
+        (
+            r#""timeout_seconds":1.5"#.into(),
+            "tasks.timeout_seconds is 1.5; it takes a whole number from 0 to 4294967295",
+        ),
+        (
+            r#""timeout_seconds":"300""#.into(),
+            "tasks.timeout_seconds is \"300\"; it takes a whole number from 0 to 4294967295",
+        ),
         (r#""role":"""#.into(), "tasks.role is empty; a name has 1 to 256 bytes"),
         (r#""role":7"#.into(), "tasks.role is 7; it takes a text"),
         (r#""role":["writer"]"#.into(), "tasks.role is an array; it takes a text"),
         (r#""role":null"#.into(), "tasks.role is missing or null; it must be there"),
         (format!(r#""role":"{long}""#), "tasks.role has 257 bytes; the most is 256"),
         (format!(r#""key":"{long}""#), "tasks.key has 257 bytes; the most is 256"),
-        (r#""status":"done""#.into(), "tasks.status is \"done\"; there are open, scheduled, claimed, completed, failed and cancelled"),
+        (
+            r#""status":"done""#.into(),
+            "tasks.status is \"done\"; there are open, scheduled, claimed, completed, failed and cancelled",
+        ),
         (r#""status":"claimed""#.into(), "tasks.claim_id is null; a task that is claimed has one"),
         (claim.clone(), "tasks.claim_id is not null; a task that is open has none"),
-        (format!(r#"{claim},"claimed_by":null,"status":"completed""#), "tasks.claimed_by is null; a task that is completed has one"),
+        (
+            format!(r#"{claim},"claimed_by":null,"status":"completed""#),
+            "tasks.claimed_by is null; a task that is completed has one",
+        ),
         (r#""status":"scheduled""#.into(), "tasks.not_before is null; a task that is scheduled has one"),
         (r#""status":"cancelled""#.into(), "tasks.finished_at is null; a task that is cancelled has one"),
         (r#""expires_at":"2025-11-25 11:00:00""#.into(), "tasks.expires_at is not null; a task that is open has none"),
         (format!(r#"{claim},"status":"claimed","claim_id":"x""#), "tasks.claim_id \"x\" is not a ULID"),
-        (format!(r#"{claim},"status":"claimed","claimed_by":"""#), "tasks.claimed_by is empty; a name has 1 to 256 bytes"),
-        (format!(r#"{claim},"status":"claimed","attempts":0"#), "tasks.attempts is 0; a task that is claimed, as this one is, has had 1 to 4294967295"),
-        (r#""attempts":2,"max_attempts":2"#.into(), "tasks.attempts is 2; a task that is open, as this one is, has had 0 to 1"),
+        (
+            format!(r#"{claim},"status":"claimed","claimed_by":"""#),
+            "tasks.claimed_by is empty; a name has 1 to 256 bytes",
+        ),
+        (
+            format!(r#"{claim},"status":"claimed","attempts":0"#),
+            "tasks.attempts is 0; a task that is claimed, as this one is, has had 1 to 4294967295",
+        ),
+        (
+            r#""attempts":2,"max_attempts":2"#.into(),
+            "tasks.attempts is 2; a task that is open, as this one is, has had 0 to 1",
+        ),
         (r#""max_attempts":0"#.into(), "tasks.max_attempts is 0; a task has 1 to 4294967295 attempts"),
         (r#""priority":40000"#.into(), "tasks.priority is 40000; it takes a whole number from -32768 to 32767"),
-        (r#""id":"7b0c9ed4-5a5b-4b51-8f0f-0123456789ab""#.into(), "tasks.id \"7b0c9ed4-5a5b-4b51-8f0f-0123456789ab\" is not a ULID"),
+        (
+            r#""id":"7b0c9ed4-5a5b-4b51-8f0f-0123456789ab""#.into(),
+            "tasks.id \"7b0c9ed4-5a5b-4b51-8f0f-0123456789ab\" is not a ULID",
+        ),
         (r#""id":"01KB0P00000000000000000000""#.into(), "tasks.id is an id of 2025-11-26T"),
-        (r#""created_at":"2025-11-26 10:22:01""#.into(), "tasks.created_at is 2025-11-26T10:22:01.000000Z; the store's clock says 2025-11-25T10:22:00.000001Z, and a day more is the most"),
+        (
+            r#""created_at":"2025-11-26 10:22:01""#.into(),
+            "tasks.created_at is 2025-11-26T10:22:01.000000Z; the store's clock says 2025-11-25T10:22:00.000001Z, and a day more is the most",
+        ),
         (r#""created_at":"yesterday""#.into(), "tasks.created_at is \"yesterday\"; it takes a moment such as"),
         (r#""created_at":1764066120"#.into(), "tasks.created_at is 1764066120; it takes a text"),
-        (r#""created_at":"-000001-01-01 00:00:00""#.into(), "tasks.created_at is \"-000001-01-01 00:00:00\"; it takes a moment"),
+        (
+            r#""created_at":"-000001-01-01 00:00:00""#.into(),
+            "tasks.created_at is \"-000001-01-01 00:00:00\"; it takes a moment",
+        ),
         (r#""thread_id":"01KAXC0000000000000000000Z""#.into(), "thread 01KAXC0000000000000000000Z does not exist"),
         (r#""colour":"red""#.into(), "row has a column \"colour\"; its table has id, thread_id, role, instruction"),
         (r#""table":"jobs""#.into(), "table is \"jobs\"; there are agents, threads, messages and tasks"),
@@ -403,9 +445,8 @@ fn rows_that_contradict_each_other_are_refused() {
     let (store, _) = new_store();
     let (message, task) = (message_line(1, "2025-11-25 10:00:00"), task_line(r#""key":"draft""#));
     let hash = "ab".repeat(32);
-    let agent = format!(
-        r#"{{"table":"agents","id":"ada","token_hash":"{hash}","created_at":"2025-11-25 10:00:00"}}"#
-    ) + "\n";
+    let agent =
+        format!(r#"{{"table":"agents","id":"ada","token_hash":"{hash}","created_at":"2025-11-25 10:00:00"}}"#) + "\n";
     import(&store, &(thread_line() + &agent + &message + &task)).unwrap();
     let rows = exported(&store);
     let says = |input: &str| {
@@ -420,11 +461,15 @@ fn rows_that_contradict_each_other_are_refused() {
     );
     assert_eq!(
         says(&thread_line().replace("ada", "bob")),
-        format!("line 1: threads.id \"{THREAD}\" is that of a different row in the store: its initiator is \"bob\" here and \"ada\" there")
+        format!(
+            "line 1: threads.id \"{THREAD}\" is that of a different row in the store: its initiator is \"bob\" here and \"ada\" there"
+        )
     );
     assert_eq!(
         says(&task_line(r#""key":"draft","priority":1"#)),
-        format!("line 1: tasks.id \"{TASK}\" is that of a different row in the store: its priority is 1 here and 0 there")
+        format!(
+            "line 1: tasks.id \"{TASK}\" is that of a different row in the store: its priority is 1 here and 0 there"
+        )
     );
     assert_eq!(
         says(&task_line(r#""key":"draft","id":"01KAXC0000000000000000000B""#)),
@@ -600,7 +645,8 @@ fn input_of(pipe: io::PipeReader) -> impl Read {
 #[test]
 fn statuses_of_threads_come_in() {
     let (store, _) = new_store();
-    import(&store, &thread_line().replace("active", "completed").replace("\"result\":null", "\"result\":\"ok\"")).unwrap();
+    import(&store, &thread_line().replace("active", "completed").replace("\"result\":null", "\"result\":\"ok\""))
+        .unwrap();
     let thread = store.thread(THREAD.parse::<ThreadId>().unwrap()).unwrap().unwrap();
     assert_eq!((thread.status, thread.result.as_deref()), (ThreadStatus::Completed, Some("ok")));
     let error = import(&store, &thread_line().replace("active", "archived").replace(THREAD, TASK)).unwrap_err();
