@@ -19,6 +19,7 @@ type Role = fn(&[String]);
 
 /// What a child can be, by name.
 const ROLES: &[(&str, Role)] = &[
+    ("copies", super::copies::copies),
     ("crew", super::kills::a_crew),
     ("damage", super::damage::child),
     ("fills-a-file", super::io_faults::fills_a_file),

@@ -17,7 +17,7 @@ use crate::{Error, Store};
 const DISK_BYTES: u64 = 12 << 20;
 
 /// Whether this can be tried here; says aloud if not.
-fn can_mount() -> bool {
+pub(super) fn can_mount() -> bool {
     let why_not = why_not();
     if let Some(why) = &why_not {
         report(format_args!("full disks: SKIPPED, no full and no read-only disk was tried: {why}"));
@@ -25,12 +25,12 @@ fn can_mount() -> bool {
     why_not.is_none()
 }
 
-fn disks() -> [Mounted; 2] {
+pub(super) fn disks() -> [Mounted; 2] {
     [Mounted::tmpfs(DISK_BYTES), Mounted::ext4(DISK_BYTES, &[], "data=ordered")]
 }
 
 /// Writes to this file until it has this size, or the disk is full.
-fn fill(file: &Path, most_bytes: u64) {
+pub(super) fn fill(file: &Path, most_bytes: u64) {
     let mut file = OpenOptions::new().append(true).create(true).open(file).unwrap();
     // The last of the room as well.
     for piece in [65_536, 4_096, 1] {
@@ -48,12 +48,12 @@ fn fill(file: &Path, most_bytes: u64) {
 }
 
 /// Removes this file. What it took, ext4 gives to others once its end is on the disk.
-fn remove(file: &Path) {
+pub(super) fn remove(file: &Path) {
     fs::remove_file(file).unwrap();
     run("sync", [Path::new("-f"), file.parent().unwrap()]);
 }
 
-fn says_full(error: &Error) -> bool {
+pub(super) fn says_full(error: &Error) -> bool {
     matches!(error, Error::Io { source, .. } if source.kind() == ErrorKind::StorageFull)
 }
 

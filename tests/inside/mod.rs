@@ -8,6 +8,7 @@ mod audit;
 mod campaign;
 mod child;
 mod clocks;
+mod copies;
 mod cuts;
 mod damage;
 mod decode;
@@ -16,6 +17,8 @@ mod faults;
 mod full_disks;
 mod harness;
 mod histories;
+#[cfg(feature = "json")]
+mod imports;
 mod instructions;
 mod io_faults;
 mod keys;

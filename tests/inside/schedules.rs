@@ -58,14 +58,14 @@ impl Desk {
     fn create(&self, number: u8, role: &str) {
         let opened = task(number, role);
         self.rows.lock().unwrap().open.insert(opened.task, opened.clone());
-        self.waiters.announce(News { opened: [(opened.task, opened)].into(), due_in: None });
+        self.waiters.announce(News { opened: [(opened.task, opened)].into(), due_in: None, ..News::default() });
     }
 
     /// A transaction that schedules a task for this second.
     fn schedule(&self, number: u8, role: &str, second: u64) {
         let scheduled = task(number, role);
         self.rows.lock().unwrap().scheduled.insert((second, scheduled.task), scheduled);
-        self.waiters.announce(News { opened: BTreeMap::new(), due_in: Some(time_until(second)) });
+        self.waiters.announce(News { opened: BTreeMap::new(), due_in: Some(time_until(second)), ..News::default() });
     }
 
     /// The store fails, and tells.
@@ -92,7 +92,7 @@ impl Desk {
         }
         let due_in = rows.scheduled.keys().next().map(|(second, _)| time_until(*second));
         drop(rows);
-        self.waiters.announce(News { opened, due_in: None });
+        self.waiters.announce(News { opened, due_in: None, ..News::default() });
         Ok((claimed, due_in))
     }
 

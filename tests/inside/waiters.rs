@@ -13,7 +13,7 @@ fn opened(number: u8, role: &str) -> Opened {
 }
 
 fn news(tasks: impl IntoIterator<Item = Opened>) -> News {
-    News { opened: tasks.into_iter().map(|opened| (opened.task, opened)).collect(), due_in: None }
+    News { opened: tasks.into_iter().map(|opened| (opened.task, opened)).collect(), due_in: None, ..News::default() }
 }
 
 /// A place whose first try has found nothing.
@@ -34,7 +34,7 @@ fn one_task_wakes_one_of_10_000_waiters_and_nobody_when_it_is_claimed() {
     let first = places.remove(0);
     first.begin_try();
     first.leave_with(TaskId::from_bytes([1; 16]));
-    waiters.announce(News { opened: BTreeMap::new(), due_in: Some(Duration::from_secs(300)) });
+    waiters.announce(News { opened: BTreeMap::new(), due_in: Some(Duration::from_secs(300)), ..News::default() });
     assert!(waiters.woken().is_empty(), "nor when its timeout becomes known");
 }
 
@@ -93,7 +93,7 @@ fn one_of_them_keeps_the_time_and_it_is_not_the_first_in_line() {
     for place in &places {
         settle(place, Some(Duration::from_secs(500)));
     }
-    waiters.announce(News { opened: BTreeMap::new(), due_in: Some(Duration::ZERO) });
+    waiters.announce(News { opened: BTreeMap::new(), due_in: Some(Duration::ZERO), ..News::default() });
     assert!(waiters.woken().is_empty(), "nobody is to try before it is due");
     let [first, keeper, third] = places.try_into().unwrap();
     assert_eq!(keeper.wait(None, None), Woken::TryAgain, "what is due sooner counts");

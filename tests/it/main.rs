@@ -7,6 +7,7 @@
     reason = "a test that goes wrong is to stop at once"
 )]
 
+mod backups;
 mod batches;
 mod examples;
 mod files;
@@ -14,5 +15,8 @@ mod fixtures;
 mod input;
 mod layers;
 mod lists;
+mod random_store;
 mod semantics;
+#[cfg(feature = "json")]
+mod transfer;
 mod waiting;
