@@ -7,7 +7,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::db::{Engine, Options};
 use crate::error::{Error, Result};
 use crate::limits::{BATCH_MAX_OPERATIONS, CACHE_DEFAULT_BYTES};
-use crate::store::Store;
+use crate::store::{Store, bytes_on_disk, every_table};
+use crate::transfer::{Compaction, Progress};
 
 impl Store {
     /// Opens the store at `path`, or creates it if nothing is there, and runs pending migrations.
@@ -35,6 +36,16 @@ impl Store {
     /// [`Error::InvalidInput`] when the machine's clock says more than [`CLOCK_MAX`](crate::limits::CLOCK_MAX).
     pub fn in_memory() -> Result<Self> {
         Self::builder().in_memory()
+    }
+
+    /// Gives back the room that the file at `path` takes and does not need, and says how much it was. Nobody may have the
+    /// file open. See [`Builder::compact`], which does it with other settings.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Builder::compact`].
+    pub fn compact(path: impl AsRef<Path>, watch: impl FnMut(Progress)) -> Result<Compaction> {
+        Self::builder().compact(path, watch)
     }
 
     /// The settings, to change some before opening.
@@ -120,6 +131,30 @@ impl Builder {
         self.check()?;
         let engine = Engine::in_memory(&self.options, self.clock.as_ref())?;
         Store::over(engine, self.clock, self.batch_max_operations, None)
+    }
+
+    /// Gives back the room that the file at `path` takes and does not need, and says how much it was: pages that nothing
+    /// is on, and the empty half of those that are half full. Nobody may have the file open, and there must be room for a
+    /// packed copy beside it.
+    ///
+    /// The copy takes the file's place, its mode and its owner when it is whole and on the disk, so a crash at any moment
+    /// leaves the old file or the new one. What was left of a crash beside it, named like it with a dot before and `.new`
+    /// behind, the next compaction clears away. A link is followed. Pending migrations are run.
+    ///
+    /// `watch` is told how many entries were copied, rows and what the indexes have of them, after each.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open), but that a file that does not exist is [`Error::Io`] and not created; and
+    /// [`Error::Io`] when the copy cannot be made, or cannot be given to the file's owner.
+    pub fn compact(self, path: impl AsRef<Path>, mut watch: impl FnMut(Progress)) -> Result<Compaction> {
+        self.check()?;
+        let path = path.as_ref();
+        let bytes_before = bytes_on_disk(path)?;
+        Engine::compact(path, &self.options, self.clock.as_ref(), &every_table(), &mut |done, total| {
+            watch(Progress::new(done, Some(total)));
+        })?;
+        Ok(Compaction { bytes_before, bytes_after: bytes_on_disk(path)? })
     }
 
     /// The store on this disk, or a new one if it is empty: for tests of what a store does to a disk.

@@ -99,6 +99,22 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// There is something at this path already, where a new file was to be made. It was not touched.
+    #[error("{} exists already", path.display())]
+    FileExists {
+        /// The path as it was given.
+        path: PathBuf,
+    },
+
+    /// A row that was to be imported is refused, and with it the whole input: nothing of it was stored.
+    #[error("line {line}: {source}")]
+    Import {
+        /// The line of the input on which the row begins, from 1.
+        line: u64,
+        /// What is wrong with the row. A column is named with its table, as in `tasks.role`.
+        source: Box<Error>,
+    },
+
     /// What is stored contradicts itself or its checksums: the disk, another program, or a bug changed it.
     #[error("{table} is damaged: {reason}")]
     Corrupt {
@@ -174,6 +190,7 @@ impl Error {
             self,
             Self::AgentExists(_)
                 | Self::AlreadyOpen { .. }
+                | Self::FileExists { .. }
                 | Self::ThreadFinished(_)
                 | Self::ThreadMoved { .. }
                 | Self::ClaimLost(_)

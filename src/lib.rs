@@ -122,6 +122,7 @@ mod store;
 mod sync;
 mod tasks;
 mod threads;
+mod transfer;
 mod tx;
 mod waiters;
 mod witness;
@@ -137,6 +138,9 @@ pub use page::{Cursor, Page};
 pub use store::{Stats, Store};
 pub use tasks::{Claim, NewTask, Task, TaskFilter, TaskStatus};
 pub use threads::{Thread, ThreadFilter, ThreadStatus};
+pub use transfer::{Backup, Compaction, Progress, RowCounts};
+#[cfg(feature = "json")]
+pub use transfer::{Exported, ImportOptions, Imported, Table};
 pub use tx::{ReadTx, WriteTx};
 
 #[cfg(test)]

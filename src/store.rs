@@ -3,12 +3,14 @@
 //! Each operation has one body, on [`WriteTx`] or [`ReadTx`] in its noun's file. Here are the two ways to run a
 //! transaction, and in `store/shortcuts.rs` a shortcut for each single operation.
 
+mod moving;
 mod shortcuts;
 mod stats;
 mod waiting;
 
+pub(crate) use moving::every_table;
 pub use stats::Stats;
-use stats::bytes_on_disk;
+pub(crate) use stats::bytes_on_disk;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::agents::Registration;
 use crate::clock::Timestamp;
+use crate::db::Row;
 use crate::error::{Error, Result};
 use crate::messages::Message;
-use crate::tasks::TaskStatus;
+use crate::tasks::{TaskRow, TaskStatus};
 use crate::threads::{Thread, ThreadStatus};
+use crate::transfer::RowCounts;
 use crate::tx::ReadTx;
 
 /// How much is in a store, and how much room it takes. Counting looks at each thread and task, so it takes time in
@@ -34,6 +37,16 @@ pub struct Stats {
 }
 
 impl ReadTx<'_> {
+    /// How many rows there are.
+    pub(crate) fn count_rows(&self) -> Result<RowCounts> {
+        Ok(RowCounts {
+            agents: self.tables().len(&Registration::TABLE)?,
+            threads: self.tables().len(&Thread::TABLE)?,
+            messages: self.tables().len(&Message::TABLE)?,
+            tasks: self.tables().len(&TaskRow::TABLE)?,
+        })
+    }
+
     /// How much is in the store. See [`Stats`].
     ///
     /// # Errors
@@ -58,7 +71,7 @@ impl ReadTx<'_> {
 }
 
 /// What a file takes on its disk, which can be much less than its length: it has holes.
-pub(super) fn bytes_on_disk(file: &Path) -> Result<u64> {
+pub(crate) fn bytes_on_disk(file: &Path) -> Result<u64> {
     let metadata = std::fs::metadata(file).map_err(|source| Error::Io {
         action: "measure the store",
         path: Some(file.into()),
