@@ -8,6 +8,9 @@
 //! Agents need not be registered to act: registration is for applications that let agents in by token. A token is 32
 //! random bytes, so a plain hash keeps it safe: there is nothing in it to guess, which is what slow hashes are for.
 
+#[cfg(feature = "json")]
+mod import;
+
 use std::fmt::{self, Write as _};
 use std::ops::Bound;
 
@@ -20,6 +23,7 @@ use crate::db::key::{key, text_of};
 use crate::db::{Entry, Index, Row, TableDef, random_bytes};
 use crate::error::{Error, Result};
 use crate::id::AgentId;
+use crate::limits::TOKEN_MAX_BYTES;
 use crate::tx::{ReadTx, WriteTx};
 
 /// A registered agent.
@@ -40,7 +44,6 @@ pub struct Agent {
 pub struct Token(String);
 
 const TOKEN_PREFIX: &str = "khala_";
-const TOKEN_BYTES: usize = TOKEN_PREFIX.len() + 64;
 
 impl Token {
     fn random() -> Result<Self> {
@@ -157,7 +160,9 @@ impl WriteTx<'_> {
 }
 
 impl ReadTx<'_> {
-    /// The agent whose token this is; `None` for every other text.
+    /// The agent whose token this is; `None` for every other text, and for one over 4,096 bytes.
+    ///
+    /// The token of an imported agent has whatever shape its program gave it.
     ///
     /// The token is found by its hash and compared in constant time, so that the time taken tells nothing about it.
     ///
@@ -165,7 +170,7 @@ impl ReadTx<'_> {
     ///
     /// Only what reading can meet: [`Error::Io`], [`Error::Corrupt`], [`Error::Poisoned`].
     pub fn authenticate(&self, token: &str) -> Result<Option<Agent>> {
-        if token.len() != TOKEN_BYTES {
+        if !(1..=TOKEN_MAX_BYTES).contains(&token.len()) {
             return Ok(None);
         }
         let hash = hash(token);

@@ -1,7 +1,7 @@
 //! Time: the unit everything is stored in, and where it comes from.
 
 use std::fmt;
-use std::ops::Add;
+use std::ops::{Add, Sub};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -69,6 +69,15 @@ impl Add<Duration> for Timestamp {
     }
 }
 
+/// The moment this much earlier, at least [`Timestamp::MIN`]. Fractions of a microsecond are cut off.
+impl Sub<Duration> for Timestamp {
+    type Output = Self;
+
+    fn sub(self, duration: Duration) -> Self {
+        Self::from_micros(self.0.saturating_sub(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
+    }
+}
+
 impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Self {
         match time.duration_since(UNIX_EPOCH) {
@@ -110,6 +119,20 @@ impl FromStr for Timestamp {
             reason: format!("{text:?} is not a moment in RFC 3339: {error}"),
         })?;
         Ok(Self::from_micros(moment.as_microsecond()))
+    }
+}
+
+#[cfg(feature = "json")]
+impl Timestamp {
+    /// The moment in a column of times: in RFC 3339, or as SQL databases write it, with a space and without an offset,
+    /// which is UTC. Fractions of a microsecond are rounded.
+    pub(crate) fn of_column(text: &str) -> Option<Self> {
+        let moment = text.parse::<jiff::Timestamp>().or_else(|_| {
+            let moment: jiff::civil::DateTime = text.parse()?;
+            jiff::tz::Offset::UTC.to_timestamp(moment)
+        });
+        let micros = moment.ok()?.as_microsecond();
+        (Self::MIN.0..=Self::MAX.0).contains(&micros).then_some(Self(micros))
     }
 }
 

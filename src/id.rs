@@ -112,7 +112,7 @@ fn parse_ulid(field: &'static str, text: &str) -> Result<Ulid> {
 }
 
 /// Somebody's malformed input in a message: quoted, and cut where it would flood a log.
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     const MOST: usize = 40;
     match text.char_indices().nth(MOST) {
         None => format!("{text:?}"),

@@ -9,6 +9,9 @@
 //! | a task's attempts | 1 to `u32::MAX`, or without end |
 //! | the rest after a failure | 0 to [`BACKOFF_MAX_SECONDS`] seconds |
 //! | a page of a list | at least 1 item, [`PAGE_DEFAULT_ITEMS`] unless set |
+//! | a token that an agent shows | 1 to [`TOKEN_MAX_BYTES`] bytes |
+//! | an imported message's id | 1 to [`MESSAGE_ID_MAX`] |
+//! | how far ahead of the clock an imported moment or id may be | [`IMPORT_AHEAD_MAX_SECONDS`] |
 //! | what a clock may say | at most [`CLOCK_MAX`] |
 //! | operations that share one commit | [`BATCH_MAX_OPERATIONS`], or [`BATCH_MAX_BYTES`] of rows |
 //! | claims that one transaction of `Store::expire_timed_out_tasks` takes away | [`EXPIRE_SLICE_TASKS`] |
@@ -29,6 +32,17 @@ pub const BACKOFF_MAX_SECONDS: u64 = 24 * 60 * 60;
 /// time every claim would be due as soon as it is made, for ever after, since stored time does not go back; so a clock
 /// that says something later, as one in the wrong unit does, is refused.
 pub const CLOCK_MAX: Timestamp = Timestamp::from_micros(Timestamp::MAX.as_micros() - 4_294_967_295 * 1_000_000);
+
+/// The longest token that is looked for, in bytes. Those that the store makes have 70; those of imported agents are
+/// whatever their program made.
+pub const TOKEN_MAX_BYTES: usize = 4096;
+
+/// The highest id that an imported message may have: the highest of an SQL table, and as many are left behind it.
+pub const MESSAGE_ID_MAX: u64 = 9_223_372_036_854_775_807;
+
+/// How far ahead of the clock an imported moment or id may be, in seconds: a day. Stored time goes on from the latest, and
+/// does not go back.
+pub const IMPORT_AHEAD_MAX_SECONDS: u64 = 24 * 60 * 60;
 
 /// How many operations may share one commit. From here on a longer batch no longer pays: the sync is spread thin
 /// enough, and everybody in the batch waits for its last operation.
@@ -62,6 +76,14 @@ pub(crate) fn check_name(field: &'static str, name: &str) -> Result<()> {
 /// Refuses a text that is too long, before anything is written.
 pub(crate) fn check_text(field: &'static str, text: &str) -> Result<()> {
     check_length(field, text, TEXT_MAX_BYTES)
+}
+
+/// Refuses a 0 where there must be something.
+pub(crate) fn check_at_least_1(field: &'static str, has: &str, number: u32, unit: &str) -> Result<()> {
+    if number == 0 {
+        return Err(Error::InvalidInput { field, reason: format!("is 0; {has} 1 to {} {unit}", u32::MAX) });
+    }
+    Ok(())
 }
 
 fn check_length(field: &'static str, text: &str, max: usize) -> Result<()> {

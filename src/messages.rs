@@ -9,6 +9,8 @@
 //! what a message is and how it is appended; `messages/history.rs` reads.
 
 mod history;
+#[cfg(feature = "json")]
+mod import;
 
 pub use history::MessageFilter;
 use serde::{Deserialize, Serialize};

@@ -45,6 +45,12 @@ pub(crate) enum Bug {
     NotWrittenBack,
     /// A batch does not store where the counters are.
     CountersNotSaved,
+    /// The counters stay where they are when rows come in with ids and times of their own.
+    #[cfg(feature = "json")]
+    CountersNotRaised,
+    /// Messages that come in with times out of order are taken to be in order.
+    #[cfg(feature = "json")]
+    DisorderNotCounted,
     /// A commit that the disk refused is taken for a success.
     FaultSwallowed,
     /// Nobody who waits is woken when the store fails.

@@ -13,16 +13,18 @@ pub use stats::Stats;
 pub(crate) use stats::bytes_on_disk;
 
 use std::fmt;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::Clock;
-use crate::db::{AppliedMigration, Engine, Outcome, Writer, history, verify_counters, verify_rows};
+use crate::db::{AppliedMigration, Counted, Engine, Outcome, Row, Writer, history, verify_counters, verify_rows};
 use crate::error::{Error, Result};
-use crate::id::MessageId;
+use crate::id::{MessageId, TaskId, ThreadId};
 use crate::messages::Message;
 use crate::nested::{self, Access, StoreKey};
+use crate::tasks::TaskRow;
 use crate::threads::Thread;
 use crate::tx::{self, ReadTx, WriteTx};
 use crate::waiters::Waiters;
@@ -222,7 +224,19 @@ impl ReadTx<'_> {
         verify_rows::<Thread>(self.tables())?;
         verify_rows::<Message>(self.tables())?;
         self.verify_tasks()?;
-        verify_counters(self.tables(), self.newest_message()?.map(MessageId::as_u64))
+        let stored = Counted {
+            newest_message: self.newest_message()?.map(MessageId::as_u64),
+            newest_thread: self.newest::<Thread>()?.map(ThreadId::to_bytes),
+            newest_task: self.newest::<TaskRow>()?.map(TaskId::to_bytes),
+            disorder: self.disorder_of_messages()?,
+        };
+        verify_counters(self.tables(), &stored)
+    }
+
+    /// The highest id there is.
+    fn newest<R: Row>(&self) -> Result<Option<R::Id>> {
+        let newest = self.tables().keys(&R::TABLE, &(Bound::Unbounded, Bound::Unbounded))?.next_back();
+        newest.map(|key| R::id_of_key(&key?)).transpose()
     }
 
     /// The migrations this store has been through, oldest first.

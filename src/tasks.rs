@@ -28,11 +28,14 @@
 //! | `tasks.rs` | what a task is, and loading one |
 //! | `tasks/create.rs` | creating them |
 //! | `tasks/claims.rs` | claiming and settling |
+//! | `tasks/import.rs` | taking in those of another store |
 //! | `tasks/queue.rs` | who is next, and lists |
 //! | `tasks/row.rs` | how tasks are stored |
 
 mod claims;
 mod create;
+#[cfg(feature = "json")]
+mod import;
 mod queue;
 mod row;
 

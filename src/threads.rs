@@ -7,6 +7,9 @@
 //!
 //! `at` is the time that matters to a status: active → `created_at`, finished → the moment it finished.
 
+#[cfg(feature = "json")]
+mod import;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;

@@ -11,9 +11,13 @@ use std::thread;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+#[cfg(feature = "json")]
+use crate::db::moment_of_ulid;
 use crate::db::{Batch, Counters, Operation, Outcome, Ran, Row, Tables, Writer, fresh_ulid};
 use crate::error::{Error, Result};
 use crate::id::{ClaimId, MessageId, TaskId, ThreadId};
+#[cfg(feature = "json")]
+use crate::limits::IMPORT_AHEAD_MAX_SECONDS;
 use crate::nested::{self, Access, StoreKey};
 use crate::witness::{self, Serial};
 
@@ -64,7 +68,12 @@ pub(crate) struct News {
     pub(crate) opened: BTreeMap<TaskId, Opened>,
     /// How far off the first of what it wrote is that will be due: a claim that times out, a scheduled task.
     pub(crate) due_in: Option<Duration>,
+    /// Whether it left more tasks open than are worth being told one by one.
+    pub(crate) many_opened: bool,
 }
+
+/// How many opened tasks are told one by one. Beyond that everybody who waits is told to look.
+const MOST_TOLD: usize = 1_000;
 
 /// A task that was opened, and what decides who can take it.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,7 +91,11 @@ impl<'t> WriteTx<'t> {
 
     /// Tells those who wait, once this transaction is committed.
     pub(crate) fn tell_opened(&mut self, opened: Opened) {
-        self.news.opened.insert(opened.task, opened);
+        if self.news.opened.len() < MOST_TOLD {
+            self.news.opened.insert(opened.task, opened);
+        } else {
+            self.news.many_opened = true;
+        }
     }
 
     /// Takes back what was told of a task that is not open after all.
@@ -128,6 +141,50 @@ impl<'t> WriteTx<'t> {
     }
 }
 
+/// What became of a row that came with its id.
+#[cfg(feature = "json")]
+pub(crate) enum Landed<R> {
+    /// It is in the store now.
+    Added,
+    /// This one was there under its id.
+    There(R),
+}
+
+/// Rows that bring their ids and times with them: what is given out after them lies behind them.
+#[cfg(feature = "json")]
+impl WriteTx<'_> {
+    pub(crate) fn count_message(&mut self, id: u64) {
+        self.counters.count_message(id);
+    }
+
+    /// An error if the id is of a moment too far ahead.
+    pub(crate) fn count_ulid(&mut self, field: &'static str, id: [u8; 16]) -> Result<()> {
+        self.check_is_near(field, "an id of ", moment_of_ulid(id))?;
+        self.counters.count_ulid(id);
+        Ok(())
+    }
+
+    /// An error if the moment is too far ahead.
+    pub(crate) fn count_moment(&mut self, field: &'static str, moment: Timestamp) -> Result<()> {
+        self.check_is_near(field, "", moment)?;
+        self.counters.count_moment(moment);
+        Ok(())
+    }
+
+    pub(crate) fn count_disorder(&mut self, disorder: Duration) {
+        self.counters.count_disorder(disorder);
+    }
+
+    fn check_is_near(&self, field: &'static str, what: &str, moment: Timestamp) -> Result<()> {
+        let latest = self.now() + Duration::from_secs(IMPORT_AHEAD_MAX_SECONDS);
+        if moment <= latest {
+            return Ok(());
+        }
+        let reason = format!("is {what}{moment}; the store's clock says {}, and a day more is the most", self.now());
+        Err(Error::InvalidInput { field, reason })
+    }
+}
+
 impl<'t> Deref for WriteTx<'t> {
     type Target = ReadTx<'t>;
 
@@ -149,17 +206,40 @@ where
     T: Send + 'static,
     F: FnMut(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
 {
-    let call = Arc::new(Call {
-        store,
-        state: Mutex::new(CallState { f, answer: None, news: News::default(), serial: Serial::default() }),
-    });
+    let call = Arc::new(Call { store, state: Mutex::new(CallState { f, answer: None }) });
     let operation: Arc<dyn Operation> = call.clone();
     let outcome = writer.run(operation);
-    let mut state = call.state.lock().unwrap_or_else(PoisonError::into_inner);
-    let (answer, news) = (state.answer.take(), std::mem::take(&mut state.news));
-    witness::note(&state.serial);
-    drop(state);
-    match (outcome, answer) {
+    let answer = call.state.lock().unwrap_or_else(PoisonError::into_inner).answer.take();
+    settle(outcome, answer)
+}
+
+/// The same for a closure that runs once, on this thread, while every other writer waits.
+#[cfg(feature = "json")]
+pub(crate) fn run_alone<T>(
+    writer: &Writer,
+    store: StoreKey,
+    f: impl FnOnce(&mut WriteTx<'_>) -> Result<T>,
+) -> Result<(T, News)> {
+    let (outcome, answer) = writer.run_alone(|batch| run_on(batch, store, f))?;
+    settle(outcome, answer)
+}
+
+/// What a closure's last run came to.
+struct Answer<T> {
+    /// What it gave back, or its panic.
+    said: thread::Result<Result<T>>,
+    news: News,
+    serial: Serial,
+}
+
+/// What the caller is told when its batch has this outcome.
+fn settle<T>(outcome: Outcome, answer: Option<Answer<T>>) -> Result<(T, News)> {
+    let (said, news, serial) = match answer {
+        Some(Answer { said, news, serial }) => (Some(said), news, serial),
+        None => (None, News::default(), Serial::default()),
+    };
+    witness::note(&serial);
+    match (outcome, said) {
         (Outcome::Committed, Some(Ok(answer))) => answer.map(|answer| (answer, news)),
         (Outcome::Committed, Some(Err(panic))) => std::panic::resume_unwind(panic),
         // A committed batch has run every operation in it.
@@ -178,9 +258,7 @@ struct Call<T, F> {
 
 struct CallState<T, F> {
     f: F,
-    answer: Option<thread::Result<Result<T>>>,
-    news: News,
-    serial: Serial,
+    answer: Option<Answer<T>>,
 }
 
 impl<T, F> Operation for Call<T, F>
@@ -189,24 +267,34 @@ where
     F: FnMut(&mut WriteTx<'_>) -> Result<T> + Send,
 {
     fn refuse(&self, error: Error) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).answer = Some(Ok(Err(error)));
+        let answer = Answer { said: Ok(Err(error)), news: News::default(), serial: Serial::default() };
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).answer = Some(answer);
     }
 
     fn run<'t>(&self, batch: Batch<'t>) -> (Batch<'t>, Ran) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let _inside = nested::enter(self.store, Access::Write);
-        state.serial = witness::next(batch.now);
-        let mut tx = WriteTx::over(batch);
-        let mut answer = catch_unwind(AssertUnwindSafe(|| (state.f)(&mut tx)));
-        let (batch, news) = tx.into_batch();
-        if let Some(failure) = batch.tables.failure()
-            && matches!(answer, Ok(Ok(_)))
-        {
-            answer = Ok(Err(failure));
-        }
-        let ran = if matches!(answer, Ok(Ok(_))) { Ran::Succeeded } else { Ran::Failed };
+        let (batch, ran, answer) = run_on(batch, self.store, |tx| (state.f)(tx));
         state.answer = Some(answer);
-        state.news = news;
         (batch, ran)
     }
+}
+
+/// Runs a closure on this batch, and gives it back with how it ended and what came of it.
+fn run_on<'t, T>(
+    batch: Batch<'t>,
+    store: StoreKey,
+    f: impl FnOnce(&mut WriteTx<'t>) -> Result<T>,
+) -> (Batch<'t>, Ran, Answer<T>) {
+    let _inside = nested::enter(store, Access::Write);
+    let serial = witness::next(batch.now);
+    let mut tx = WriteTx::over(batch);
+    let mut said = catch_unwind(AssertUnwindSafe(|| f(&mut tx)));
+    let (batch, news) = tx.into_batch();
+    if let Some(failure) = batch.tables.failure()
+        && matches!(said, Ok(Ok(_)))
+    {
+        said = Ok(Err(failure));
+    }
+    let ran = if matches!(said, Ok(Ok(_))) { Ran::Succeeded } else { Ran::Failed };
+    (batch, ran, Answer { said, news, serial })
 }

@@ -91,10 +91,13 @@ impl Waiters {
 
     /// Wakes whom a committed transaction concerns.
     pub(crate) fn announce(&self, news: News) {
-        if news.opened.is_empty() && news.due_in.is_none() {
+        if news.opened.is_empty() && news.due_in.is_none() && !news.many_opened {
             return;
         }
         let mut line = self.lock();
+        if news.many_opened {
+            line.waiting.values_mut().for_each(Waiter::nudge);
+        }
         for task in news.opened.into_values() {
             line.wake_for(task);
         }

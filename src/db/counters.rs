@@ -6,8 +6,10 @@
 //! | `highest_timestamp` | `i64`, the latest moment given out, in microseconds |
 //! | `highest_ulid` | 16 bytes, the latest thread or task id given out |
 //! | `commits` | `u64`, how many commits there were, this one included |
+//! | `disorder_micros` | `u64`, the most by which a message's time lies before that of one with a lower id; only if one does |
 
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use ulid::Ulid;
 
@@ -24,6 +26,7 @@ const NEXT_MESSAGE_ID: &str = "next_message_id";
 const HIGHEST_TIMESTAMP: &str = "highest_timestamp";
 const HIGHEST_ULID: &str = "highest_ulid";
 const COMMITS: &str = "commits";
+const DISORDER_MICROS: &str = "disorder_micros";
 
 /// The counters as they stand in the middle of a batch, or between two.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,11 +35,14 @@ pub(crate) struct Counters {
     highest_timestamp: Timestamp,
     highest_ulid: u128,
     commits: u64,
+    disorder_micros: u64,
     /// How far stored time is ahead of the clock, in microseconds: what backward steps of the clock added up to.
     ahead_micros: i64,
 }
 
 impl Counters {
+    pub(crate) const TABLE: TableDef = META;
+
     pub(super) fn load(tables: &Tables<'_>) -> Result<Self> {
         Ok(Self {
             next_message_id: read(tables, NEXT_MESSAGE_ID)?.map_or(1, u64::from_be_bytes),
@@ -44,6 +50,7 @@ impl Counters {
                 .map_or(Timestamp::MIN, |micros| Timestamp::from_micros(i64::from_be_bytes(micros))),
             highest_ulid: read(tables, HIGHEST_ULID)?.map_or(0, u128::from_be_bytes),
             commits: read(tables, COMMITS)?.map_or(0, u64::from_be_bytes),
+            disorder_micros: read(tables, DISORDER_MICROS)?.map_or(0, u64::from_be_bytes),
             ahead_micros: 0,
         })
     }
@@ -61,6 +68,9 @@ impl Counters {
         }
         if self.highest_ulid != before.highest_ulid {
             tables.insert_raw(&META, HIGHEST_ULID.as_bytes(), &self.highest_ulid.to_be_bytes())?;
+        }
+        if self.disorder_micros != before.disorder_micros {
+            tables.insert_raw(&META, DISORDER_MICROS.as_bytes(), &self.disorder_micros.to_be_bytes())?;
         }
         Ok(())
     }
@@ -112,6 +122,48 @@ impl Counters {
     /// Whether every message with an id up to this one has been counted.
     pub(super) fn counted_message(&self, id: u64) -> bool {
         id < self.next_message_id
+    }
+
+    /// Whether every thread and task with an id up to this one has been counted.
+    pub(super) fn counted_ulid(&self, id: [u8; 16]) -> bool {
+        u128::from_be_bytes(id) <= self.highest_ulid
+    }
+
+    /// The most by which a message's time lies before that of one with a lower id.
+    pub(super) fn disorder(&self) -> Duration {
+        Duration::from_micros(self.disorder_micros)
+    }
+}
+
+/// The most by which a message's time may lie before that of one with a lower id.
+pub(crate) fn disorder(tables: &Tables<'_>) -> Result<Duration> {
+    Ok(Duration::from_micros(read(tables, DISORDER_MICROS)?.map_or(0, u64::from_be_bytes)))
+}
+
+/// Rows that bring their ids and times with them. What is given out after them lies behind them.
+#[cfg(feature = "json")]
+impl Counters {
+    pub(crate) fn count_message(&mut self, id: u64) {
+        if !planted(Bug::CountersNotRaised) {
+            self.next_message_id = self.next_message_id.max(id.saturating_add(1));
+        }
+    }
+
+    pub(crate) fn count_ulid(&mut self, id: [u8; 16]) {
+        if !planted(Bug::CountersNotRaised) {
+            self.highest_ulid = self.highest_ulid.max(u128::from_be_bytes(id));
+        }
+    }
+
+    pub(crate) fn count_moment(&mut self, moment: Timestamp) {
+        if !planted(Bug::CountersNotRaised) {
+            self.highest_timestamp = self.highest_timestamp.max(moment);
+        }
+    }
+
+    pub(crate) fn count_disorder(&mut self, disorder: Duration) {
+        let micros = u64::try_from(disorder.as_micros()).unwrap_or(u64::MAX);
+        self.disorder_micros = self.disorder_micros.max(micros);
     }
 }
 
@@ -170,6 +222,13 @@ pub(crate) fn fresh_ulid(now: Timestamp) -> Result<[u8; 16]> {
     let mut random = [0; 16];
     random.split_at_mut(6).1.copy_from_slice(&random_bytes::<10>()?);
     Ok(Ulid::from_parts(millis(now), u128::from_be_bytes(random)).to_bytes())
+}
+
+/// The moment that this ULID is of.
+#[cfg(feature = "json")]
+pub(crate) fn moment_of_ulid(id: [u8; 16]) -> Timestamp {
+    let millis = Ulid::from_bytes(id).timestamp_ms();
+    Timestamp::from_micros(i64::try_from(millis).unwrap_or(i64::MAX).saturating_mul(1_000))
 }
 
 /// Random bytes from the operating system.

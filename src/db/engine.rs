@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use redb::backends::{FileBackend, InMemoryBackend};
-use redb::{CommitError, DatabaseError, ReadableDatabase, StorageBackend, StorageError, WriteTransaction};
+use redb::{CommitError, CompactionError, DatabaseError, ReadableDatabase, StorageBackend, StorageError, WriteTransaction};
 
 use super::counters::Counters;
 use super::fault::{FILE, Failure, caught, engine_error};
@@ -49,8 +49,14 @@ impl Engine {
     pub(crate) fn open(path: &Path, options: &Options, clock: &dyn Clock) -> Result<Self> {
         loop {
             if let Some(file) = file::open_existing(path)? {
+                let identity = file::identity(&file, path)?;
                 let backend = FileBackend::new(file).map_err(|e| open_error(path, e))?;
-                return Self::open_backend(backend, path, options, clock);
+                let engine = Self::open_backend(backend, path, options, clock)?;
+                // A compaction may have put another file there between the two steps. This one is gone with its name.
+                if file::is_at(path, identity)? {
+                    return Ok(engine);
+                }
+                continue;
             }
             if let Some(draft) = Draft::begin(path)? {
                 let backend = FileBackend::new(draft.file()?).map_err(|e| open_error(path, e))?;
@@ -83,15 +89,25 @@ impl Engine {
 
     /// A new store in an empty backend.
     fn create_in(backend: impl StorageBackend, path: &Path, options: &Options, clock: &dyn Clock) -> Result<Self> {
-        let failure = Arc::new(Failure::default());
-        let file = Held::released(Watched::new(backend, path.into(), Arc::clone(&failure)));
-        let engine = Self::over(file.clone(), Some(file), failure, path, options)?;
+        let engine = Self::empty_in(backend, path, options)?;
         engine.migrate(0, clock)?;
         Ok(engine)
     }
 
+    /// A file without any table in an empty backend.
+    pub(super) fn empty_in(backend: impl StorageBackend, path: &Path, options: &Options) -> Result<Self> {
+        let failure = Arc::new(Failure::default());
+        let file = Held::released(Watched::new(backend, path.into(), Arc::clone(&failure)));
+        Self::over(file.clone(), Some(file), failure, path, options)
+    }
+
     /// The store in this backend. Nothing in it changes until it is known to be a store of a version known here.
-    fn open_backend(backend: impl StorageBackend, path: &Path, options: &Options, clock: &dyn Clock) -> Result<Self> {
+    pub(super) fn open_backend(
+        backend: impl StorageBackend,
+        path: &Path,
+        options: &Options,
+        clock: &dyn Clock,
+    ) -> Result<Self> {
         let failure = Arc::new(Failure::default());
         let watched = Watched::new(backend, path.into(), Arc::clone(&failure));
         let held = Held::new(watched).map_err(|source| open_io_error(path, source))?;
@@ -185,6 +201,16 @@ impl Engine {
         })
     }
 
+    /// Gives back the room at the end of the file that nothing is on.
+    pub(super) fn trim(&mut self) -> Result<()> {
+        let database = self.database.as_mut().ok_or(Error::Poisoned)?;
+        self.failure.ask(FILE, || match database.compact() {
+            Ok(_) => Ok(()),
+            Err(CompactionError::Storage(error)) => Err(error),
+            Err(other) => Err(StorageError::Corrupted(other.to_string())),
+        })
+    }
+
     /// Why nothing more can be done, if so.
     pub(super) fn failure(&self) -> &Failure {
         &self.failure
@@ -222,7 +248,7 @@ impl Drop for Engine {
     }
 }
 
-fn open_error(path: &Path, error: DatabaseError) -> Error {
+pub(super) fn open_error(path: &Path, error: DatabaseError) -> Error {
     match error {
         DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
             Error::AlreadyOpen { path: path.into() }

@@ -2,6 +2,8 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
+#[cfg(unix)]
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -56,6 +58,31 @@ fn is_there(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
 }
 
+/// What tells a file from every other, whatever it is called, where the system says so.
+pub(super) type Identity = (u64, u64);
+
+fn identity_in(metadata: &fs::Metadata) -> Identity {
+    #[cfg(unix)]
+    let identity = (metadata.dev(), metadata.ino());
+    #[cfg(not(unix))]
+    let identity = (0, metadata.is_file().into());
+    identity
+}
+
+/// Which file this is.
+pub(super) fn identity(file: &File, path: &Path) -> Result<Identity> {
+    file.metadata().map(|metadata| identity_in(&metadata)).map_err(|source| io_error("open the store", path, source))
+}
+
+/// Whether this file, and no other, is at `path`.
+pub(super) fn is_at(path: &Path, identity: Identity) -> Result<bool> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(identity_in(&metadata) == identity),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(io_error("open the store", path, error)),
+    }
+}
+
 /// A store in the making, under another name in the same folder. It takes the store's name when it is whole and on
 /// the disk; dropped before that, it disappears. A crash leaves the other name behind, and the next creation takes it.
 pub(super) struct Draft {
@@ -70,17 +97,22 @@ pub(super) struct Draft {
 impl Draft {
     /// Begins a file for a store at `path`; `None` if somebody else has created one meanwhile.
     pub(super) fn begin(path: &Path) -> Result<Option<Self>> {
-        let failed = |source| io_error("create the store", path, source);
-        let name = path.file_name().ok_or_else(|| failed(ErrorKind::IsADirectory.into()))?;
-        let folder_path = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let folder = File::open(folder_path).map_err(failed)?;
-        folder.lock().map_err(failed)?;
+        let (folder_path, folder) = lock_folder_of(path)?;
         if is_there(path) {
             return Ok(None);
         }
+        Self::in_folder(path, folder_path, folder).map(Some)
+    }
+
+    /// Begins a file that is to take the place of the one at `path`.
+    pub(super) fn begin_over(path: &Path) -> Result<Self> {
+        let (folder_path, folder) = lock_folder_of(path)?;
+        Self::in_folder(path, folder_path, folder)
+    }
+
+    fn in_folder(path: &Path, folder_path: &Path, folder: File) -> Result<Self> {
+        let failed = |source| io_error("create the store", path, source);
+        let name = path.file_name().ok_or_else(|| failed(ErrorKind::IsADirectory.into()))?;
         let mut hidden = std::ffi::OsString::from(".");
         hidden.push(name);
         hidden.push(".new");
@@ -90,12 +122,42 @@ impl Draft {
             _ => {}
         }
         let file = create_private(&other_name).map_err(failed)?;
-        Ok(Some(Self { path: path.into(), other_name, file, folder, published: false }))
+        Ok(Self { path: path.into(), other_name, file, folder, published: false })
     }
 
     /// The file, for the engine to fill.
     pub(super) fn file(&self) -> Result<File> {
         self.file.try_clone().map_err(|source| io_error("create the store", &self.path, source))
+    }
+
+    /// Makes the file its owner's who owns a file of these properties, and open to whom that is.
+    pub(super) fn resemble(&self, metadata: &fs::Metadata) -> Result<()> {
+        let failed = |source| io_error("keep owner and mode of the store", &self.path, source);
+        #[cfg(unix)]
+        {
+            let own = self.file.metadata().map_err(failed)?;
+            if (own.uid(), own.gid()) != (metadata.uid(), metadata.gid()) {
+                std::os::unix::fs::fchown(&self.file, Some(metadata.uid()), Some(metadata.gid())).map_err(failed)?;
+            }
+        }
+        self.file.set_permissions(metadata.permissions()).map_err(failed)
+    }
+
+    /// Gives the file its name, if nothing has it: whatever came there meanwhile stays, whoever made it. When this returns
+    /// `Ok`, content and name survive a power cut.
+    pub(super) fn publish_beside(self) -> Result<()> {
+        let linked = sync(&self.file).and_then(|()| fs::hard_link(&self.other_name, &self.path));
+        match linked {
+            Ok(()) => sync(&self.folder).map_err(|source| {
+                // Nobody has been told of it.
+                let _ = fs::remove_file(&self.path);
+                io_error("create the store", &self.path, source)
+            }),
+            Err(_) if is_there(&self.path) => Err(Error::FileExists { path: self.path.clone() }),
+            // A file system without second names: the folder's lock keeps off whoever makes stores, if nobody else.
+            Err(error) if is_for_want_of_links(&error) => self.publish(),
+            Err(source) => Err(io_error("create the store", &self.path, source)),
+        }
     }
 
     /// Gives the file its name. When this returns `Ok`, content and name survive a power cut.
@@ -117,6 +179,18 @@ impl Drop for Draft {
     }
 }
 
+/// The folder that a file is in, locked until it is dropped, and how it is called.
+fn lock_folder_of(path: &Path) -> Result<(&Path, File)> {
+    let failed = |source| io_error("create the store", path, source);
+    let folder_path = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let folder = File::open(folder_path).map_err(failed)?;
+    folder.lock().map_err(failed)?;
+    Ok((folder_path, folder))
+}
+
 /// A new file that only its owner may read: conversations and hashed tokens are nobody else's business.
 fn create_private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
@@ -124,6 +198,10 @@ fn create_private(path: &Path) -> io::Result<File> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)
+}
+
+fn is_for_want_of_links(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied)
 }
 
 fn sync(file: &File) -> io::Result<()> {

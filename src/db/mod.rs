@@ -4,6 +4,7 @@
 //! by themselves.
 
 mod codec;
+mod copy;
 mod counters;
 #[cfg(test)]
 mod crash_disk;
@@ -30,7 +31,10 @@ mod writer;
 // Where `queue` finds its locks.
 use crate::sync;
 
-pub(crate) use counters::{Counters, fresh_ulid, random_bytes};
+pub(crate) use copy::back_up;
+#[cfg(feature = "json")]
+pub(crate) use counters::moment_of_ulid;
+pub(crate) use counters::{Counters, disorder, fresh_ulid, random_bytes};
 #[cfg(test)]
 pub(crate) use crash_disk::{CrashDisk, Event, FAILED_SYNC};
 pub(crate) use engine::{Engine, Options};
@@ -48,5 +52,5 @@ pub(crate) use table::Tables;
 pub(crate) use table::{decode_row, encode_row};
 #[cfg(test)]
 pub(crate) use test_disk::TestDisk;
-pub(crate) use verify::{verify_counters, verify_rows};
+pub(crate) use verify::{Counted, verify_counters, verify_rows};
 pub(crate) use writer::{Batch, Operation, Ran, Writer};

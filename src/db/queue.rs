@@ -73,6 +73,12 @@ impl<O, T> Queue<O, T> {
         self.lead(&batch, work)
     }
 
+    /// Has this work done by itself, when its turn comes. Others gather meanwhile.
+    #[cfg(feature = "json")]
+    pub(crate) fn alone<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
+        work(&mut lock(&self.turn))
+    }
+
     fn lead(&self, batch: &Arc<Joint<O>>, work: impl FnOnce(&[O], &mut T) -> Outcome) -> Outcome {
         let mut turn = lock(&self.turn);
         let operations = self.close(batch);

@@ -93,6 +93,11 @@ impl TableDef {
         Self::shaped::<&[u8], ()>(name, None)
     }
 
+    /// The tables that a kind of row has: its own and its indexes'.
+    pub(crate) fn all_of<R: Row>() -> impl Iterator<Item = Self> {
+        std::iter::once(R::TABLE).chain(R::INDEXES.iter().map(|index| index.table))
+    }
+
     const fn shaped<K: RawKey, V: RawValue>(name: &'static str, key_bytes: Option<usize>) -> Self {
         Self { name, key_bytes, open_in_snapshot: open_in_snapshot::<K, V>, open_in_batch: open_in_batch::<K, V> }
     }

@@ -1,11 +1,12 @@
 //! Rows in tables: get, put, scan. The only code that writes a table or an index.
 
 use std::cell::OnceCell;
+use std::ops::Bound;
 
-use redb::{ReadTransaction, StorageError, WriteTransaction};
+use redb::{ReadTransaction, StorageError, TableHandle, WriteTransaction};
 
 use super::codec;
-use super::fault::Failure;
+use super::fault::{FILE, Failure};
 use super::key::{KeyRange, key};
 use super::raw::{Bytes, Pair, RawRange, RawTable};
 use super::row::{Entry, Index, Row, TableDef};
@@ -111,8 +112,8 @@ impl<'t> Tables<'t> {
     /// How many bytes the keys and values of a kind of row and its indexes take, and what it takes to find them.
     pub(crate) fn bytes_in_use<R: Row>(&self) -> Result<u64> {
         let mut bytes = 0;
-        for def in std::iter::once(&R::TABLE).chain(R::INDEXES.iter().map(|index| &index.table)) {
-            bytes += self.ask(def, RawTable::bytes_in_use)?;
+        for def in TableDef::all_of::<R>() {
+            bytes += self.ask(&def, RawTable::bytes_in_use)?;
         }
         Ok(bytes)
     }
@@ -192,6 +193,28 @@ impl<'t> Tables<'t> {
     pub(super) fn create(&mut self, def: &TableDef) -> Result<()> {
         self.writes += 1;
         self.table(def).map(|_| ())
+    }
+
+    /// Takes over every entry that this table has there, and says so after each.
+    pub(super) fn copy_table(&mut self, from: &Tables<'_>, def: &TableDef, mut each: impl FnMut()) -> Result<()> {
+        self.create(def)?;
+        for entry in from.entries(def, &(Bound::Unbounded, Bound::Unbounded))? {
+            let (key, value) = entry?;
+            self.insert_raw(def, &key, value.as_slice())?;
+            each();
+        }
+        Ok(())
+    }
+
+    /// The names of all tables there are.
+    pub(super) fn names(&self) -> Result<Vec<String>> {
+        self.failure.ask(FILE, || {
+            let names: Vec<String> = match self.source {
+                Source::Snapshot(transaction) => transaction.list_tables()?.map(|table| table.name().into()).collect(),
+                Source::Batch(transaction) => transaction.list_tables()?.map(|table| table.name().into()).collect(),
+            };
+            Ok::<_, StorageError>(names)
+        })
     }
 
     pub(super) fn get_raw(&self, def: &TableDef, key: &[u8]) -> Result<Option<Bytes<'_>>> {

@@ -1,12 +1,15 @@
 //! Recomputes every index from its rows and compares.
 
 use std::ops::Bound;
+use std::time::Duration;
 
 use super::counters::Counters;
 use super::key::KeyRange;
 use super::row::Row;
 use super::table::Tables;
 use crate::error::{Error, Result};
+
+const META: &str = Counters::TABLE.name;
 
 const ALL: KeyRange = (Bound::Unbounded, Bound::Unbounded);
 
@@ -35,13 +38,30 @@ pub(crate) fn verify_rows<R: Row>(tables: &Tables<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Checks that the counters are ahead of what is stored: this message id was counted.
-pub(crate) fn verify_counters(tables: &Tables<'_>, newest_message: Option<u64>) -> Result<()> {
+/// What the counters must be ahead of.
+#[derive(Debug, Default)]
+pub(crate) struct Counted {
+    pub(crate) newest_message: Option<u64>,
+    pub(crate) newest_thread: Option<[u8; 16]>,
+    pub(crate) newest_task: Option<[u8; 16]>,
+    /// The most by which a message's time lies before that of one with a lower id.
+    pub(crate) disorder: Duration,
+}
+
+/// Checks that the counters are ahead of what is stored, so that nothing is given out twice and nothing is passed over.
+pub(crate) fn verify_counters(tables: &Tables<'_>, stored: &Counted) -> Result<()> {
     let counters = Counters::load(tables)?;
-    match newest_message {
-        Some(id) if !counters.counted_message(id) => {
-            Err(Error::corrupt("meta", format!("message {id} is stored, and its id would be given out again")))
-        }
-        _ => Ok(()),
+    if let Some(id) = stored.newest_message.filter(|id| !counters.counted_message(*id)) {
+        return Err(Error::corrupt(META, format!("message {id} is stored, and its id would be given out again")));
     }
+    for (noun, id) in [("thread", stored.newest_thread), ("task", stored.newest_task)] {
+        if id.is_some_and(|id| !counters.counted_ulid(id)) {
+            return Err(Error::corrupt(META, format!("a {noun} is stored whose id could be given out again")));
+        }
+    }
+    if stored.disorder > counters.disorder() {
+        let reason = format!("messages are {:?} out of order, and it says {:?}", stored.disorder, counters.disorder());
+        return Err(Error::corrupt(META, reason));
+    }
+    Ok(())
 }

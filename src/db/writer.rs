@@ -17,6 +17,8 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use redb::WriteTransaction;
+
 use super::counters::{Counters, TimeForReaders};
 use super::engine::{End, Engine};
 use super::queue::{Outcome, Queue};
@@ -128,6 +130,56 @@ impl Writer {
         })
     }
 
+    /// Runs this once, on the calling thread, in a transaction of its own, while every other writer waits. For what cannot
+    /// be run again, such as the reading of a stream, or is too much to share a commit. It must not panic.
+    #[cfg(feature = "json")]
+    pub(crate) fn run_alone<T>(
+        &self,
+        f: impl for<'t> FnOnce(Batch<'t>) -> (Batch<'t>, Ran, T),
+    ) -> Result<(Outcome, Option<T>)> {
+        self.queue.alone(|turn| {
+            if self.failure().is_some() {
+                return Ok((Outcome::Refused, None));
+            }
+            let now = turn.counters.now(self.clock.now())?;
+            let mut answer = None;
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                self.run_one(now, turn, |batch| {
+                    let (batch, ran, said) = f(batch);
+                    answer = Some(said);
+                    (batch, ran)
+                })
+            }))
+            .unwrap_or_else(|_| Err(self.fail(Outcome::Unknown, "a panic in the engine")));
+            Ok((outcome.unwrap_or_else(|outcome| outcome), answer))
+        })
+    }
+
+    #[cfg(feature = "json")]
+    fn run_one(
+        &self,
+        now: Timestamp,
+        turn: &mut Turn,
+        f: impl for<'t> FnOnce(Batch<'t>) -> (Batch<'t>, Ran),
+    ) -> Result<Outcome, Outcome> {
+        let transaction = self.engine.begin_write().map_err(|error| self.fail(Outcome::Refused, error))?;
+        let batch = Batch { tables: self.engine.tables_of(&transaction), counters: turn.counters.clone(), now };
+        let (batch, ran) = f(batch);
+        // Its own, or that of a reader meanwhile: the engine does nothing more.
+        if self.failure().is_some() {
+            return Err(Outcome::Refused);
+        }
+        let end = match ran {
+            Ran::Succeeded => self.keep(batch, turn)?,
+            Ran::Failed => {
+                drop(batch);
+                End::Abort
+            }
+        };
+        self.finish(transaction, end, turn)?;
+        Ok(Outcome::Committed)
+    }
+
     /// Commits so that a crash from here on, until the next write, leaves a file that opens at once.
     pub(crate) fn checkpoint(&self) -> Outcome {
         self.run(Arc::new(Checkpoint))
@@ -162,6 +214,13 @@ impl Writer {
             });
             return Ok(keep);
         }
+        self.finish(transaction, end, turn)?;
+        Ok(keep)
+    }
+
+    /// Ends the transaction, and notes what is durable.
+    fn finish(&self, transaction: WriteTransaction, end: End, turn: &Turn) -> Result<(), Outcome> {
+        let keep = end != End::Abort;
         match self.engine.end_write(transaction, end) {
             Err(error) if !planted(Bug::FaultSwallowed) => {
                 Err(self.fail(if keep { Outcome::Unknown } else { Outcome::Refused }, error))
@@ -170,7 +229,7 @@ impl Writer {
                 if keep {
                     self.engine.acknowledge(&turn.stored);
                 }
-                Ok(keep)
+                Ok(())
             }
         }
     }
@@ -217,22 +276,24 @@ impl Writer {
             }
         }
         pending.drain(..ran);
+        let end = self.keep(batch, turn)?;
+        Ok(if is_checkpoint { End::Checkpoint } else { end })
+    }
+
+    /// Takes over what the batch counted, and stores it if the batch wrote. How its transaction is to end.
+    fn keep(&self, mut batch: Batch<'_>, turn: &mut Turn) -> Result<End, Outcome> {
         turn.counters = batch.counters;
         self.time.follow(&turn.counters);
-        let wrote = batch.tables.writes() > 0;
-        if wrote {
-            // Part of the commit, so its failure is told as the commit's.
-            if !planted(Bug::CountersNotSaved) {
-                let saved = turn.counters.save(&turn.stored, &mut batch.tables);
-                saved.map_err(|error| self.fail(Outcome::Unknown, error))?;
-            }
-            turn.stored = turn.counters.clone();
+        if batch.tables.writes() == 0 {
+            return Ok(End::Abort);
         }
-        Ok(match (is_checkpoint, wrote) {
-            (true, _) => End::Checkpoint,
-            (false, true) => End::Commit,
-            (false, false) => End::Abort,
-        })
+        // Part of the commit, so its failure is told as the commit's.
+        if !planted(Bug::CountersNotSaved) {
+            let saved = turn.counters.save(&turn.stored, &mut batch.tables);
+            saved.map_err(|error| self.fail(Outcome::Unknown, error))?;
+        }
+        turn.stored = turn.counters.clone();
+        Ok(End::Commit)
     }
 
     /// From here on the store refuses further work, for this reason.

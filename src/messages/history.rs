@@ -1,11 +1,12 @@
 //! Reading what was said in a thread: which messages, and the walk that finds them.
 
 use std::ops::Bound;
+use std::time::Duration;
 
 use super::{BY_STEP, Message};
 use crate::clock::Timestamp;
 use crate::db::key::{KeyRange, between, key, prefix};
-use crate::db::{Neighbours, Row};
+use crate::db::{Neighbours, Row, disorder};
 use crate::error::{Error, Result};
 use crate::id::{MessageId, ThreadId};
 use crate::tx::ReadTx;
@@ -142,8 +143,13 @@ impl ReadTx<'_> {
         Ok(MessageId::from_u64(after.max(since)))
     }
 
-    /// The first id appended at this moment or later: a bisection of all ids, since ids and times rise together.
+    /// An id below which nothing was appended at this moment or later: a bisection of all ids, since ids and times rise
+    /// together.
+    ///
+    /// Imported messages may be out of order by so much, and no more: whoever lies further back than that has none before
+    /// it that is not. So the bisection goes by that moment, and who lies between the two is looked at one by one.
     fn first_message_since(&self, moment: Timestamp) -> Result<u64> {
+        let moment = moment - disorder(self.tables())?;
         let (mut low, mut high) = (1, self.newest_message()?.map_or(1, |newest| newest.as_u64().saturating_add(1)));
         while low < high {
             let middle = low + (high - low) / 2;
@@ -153,6 +159,19 @@ impl ReadTx<'_> {
             }
         }
         Ok(low)
+    }
+
+    /// The most by which a message's time lies before that of one with a lower id.
+    pub(crate) fn disorder_of_messages(&self) -> Result<Duration> {
+        let (mut latest, mut disorder) = (Timestamp::MIN, Duration::ZERO);
+        let mut rows = Neighbours::forwards(self.tables());
+        for key in self.tables().keys(&Message::TABLE, &(Bound::Unbounded, Bound::Unbounded))? {
+            let id = Message::id_of_key(&key?)?;
+            let created_at = rows.get_with::<Message, _>(&id, |stored| stored.created_at)?.unwrap_or(latest);
+            disorder = disorder.max(latest.duration_since(created_at));
+            latest = latest.max(created_at);
+        }
+        Ok(disorder)
     }
 
     /// The first message whose id is `id` or higher: its id, and when it was appended.
@@ -192,10 +211,12 @@ impl ReadTx<'_> {
     }
 }
 
-/// The message with this id, if it has the filter's role. The rest of the filter is the index's part.
+/// The message with this id, if it has the filter's role and time. The rest of the filter is the index's part.
 fn matching_message(rows: &mut Neighbours<'_, '_>, id: MessageId, filter: &MessageFilter) -> Result<Option<Message>> {
     let matching = rows.get_with::<Message, _>(&id, |stored| {
-        filter.role.as_deref().is_none_or(|role| role == stored.role).then(|| Message::from_stored(id, stored))
+        let is_wanted = filter.role.as_deref().is_none_or(|role| role == stored.role)
+            && filter.since.is_none_or(|moment| moment <= stored.created_at);
+        is_wanted.then(|| Message::from_stored(id, stored))
     })?;
     matching
         .ok_or_else(|| Error::corrupt(BY_STEP.table.name, format!("message {id} does not exist")))?

@@ -9,6 +9,7 @@ use crate::agents::Registration;
 use crate::db::{AppliedMigration, Counters, TableDef};
 use crate::error::Result;
 use crate::messages::Message;
+#[cfg(feature = "json")]
 use crate::nested::{self, Access};
 use crate::tasks::{Instruction, TaskRow};
 use crate::threads::Thread;
@@ -77,7 +78,7 @@ impl Store {
     /// reading and writing. They come table by table, agents, threads, messages, tasks, each in the order of its ids.
     /// [`import`](Self::import) reads them; a store that was imported exports the same bytes.
     ///
-    /// The format is described in [`docs/moving-stores.md`](https://github.com/khala-rs/khala/blob/main/docs/moving-stores.md).
+    /// The format is described in `docs/moving-stores.md`.
     /// It has the hashes of the agents' tokens in it, and everything that was said.
     ///
     /// `watch` is told how many rows were written, after each. Needs the feature `json`.

@@ -101,15 +101,9 @@ impl NewTask {
         if let Some(key) = &self.key {
             limits::check_name("task key", key)?;
         }
-        if self.timeout_seconds == 0 {
-            let reason = format!("is 0; a claim lasts 1 to {} seconds", u32::MAX);
-            return Err(Error::InvalidInput { field: "task timeout_seconds", reason });
-        }
-        if self.max_attempts == Some(0) {
-            let reason = format!("is 0; a task has 1 to {} attempts", u32::MAX);
-            return Err(Error::InvalidInput { field: "task max_attempts", reason });
-        }
-        Ok(())
+        limits::check_at_least_1("task timeout_seconds", "a claim lasts", self.timeout_seconds, "seconds")?;
+        self.max_attempts
+            .map_or(Ok(()), |most| limits::check_at_least_1("task max_attempts", "a task has", most, "attempts"))
     }
 
     /// What makes two tasks with one key the same. A backoff moves `not_before`, so it says nothing about a task that was
@@ -197,11 +191,17 @@ impl WriteTx<'_> {
             finished_at: None,
         };
         let row = TaskRow::of(task);
+        self.put_instruction(&row)?;
+        self.put_task(&row)?;
+        Ok(row.task)
+    }
+
+    /// Stores a new task's instruction, if it stands apart.
+    pub(super) fn put_instruction(&mut self, row: &TaskRow) -> Result<()> {
         if row.is_instruction_apart {
             self.put(&Instruction { task: row.task.id, text: row.task.instruction.clone() })?;
         }
-        self.put_task(&row)?;
-        Ok(row.task)
+        Ok(())
     }
 }
 
