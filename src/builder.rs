@@ -76,7 +76,7 @@ impl Builder {
     pub(crate) fn new() -> Self {
         Self {
             clock: Arc::new(SystemClock::new()),
-            options: Options { cache_bytes: CACHE_DEFAULT_BYTES, check_on_open: true },
+            options: Options { cache_bytes: CACHE_DEFAULT_BYTES, check_on_open: true, create_if_missing: true },
             batch_max_operations: BATCH_MAX_OPERATIONS,
         }
     }
@@ -104,6 +104,22 @@ impl Builder {
         self
     }
 
+    /// Whether [`open`](Self::open) creates a store where there is none. On unless set. Switched off, nothing at the path is
+    /// an [`Error::Io`] whose source is [`NotFound`](std::io::ErrorKind::NotFound), and nothing is created: for programs
+    /// that look into a store somebody else made, where a mistyped name must not leave an empty one behind.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("agnets.khala");
+    /// let error = khala::Store::builder().create_if_missing(false).open(&path).unwrap_err();
+    /// assert!(matches!(error, khala::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound));
+    /// assert!(!path.exists());
+    /// ```
+    pub fn create_if_missing(mut self, create: bool) -> Self {
+        self.options.create_if_missing = create;
+        self
+    }
+
     /// How many concurrent writes may share one durable commit, from 1 to 1,000. 1,000 unless set. There is no reason to
     /// lower it but to measure what sharing gains.
     pub fn batch_max_operations(mut self, operations: usize) -> Self {
@@ -111,7 +127,8 @@ impl Builder {
         self
     }
 
-    /// Opens the store at `path`, or creates it if nothing is there, and runs pending migrations. See [`Store::open`].
+    /// Opens the store at `path`, or creates it if nothing is there and that is [allowed](Self::create_if_missing), and runs
+    /// pending migrations. See [`Store::open`].
     ///
     /// # Errors
     ///

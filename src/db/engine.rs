@@ -24,6 +24,7 @@ use crate::planted::{Bug, planted};
 pub(crate) struct Options {
     pub(crate) cache_bytes: usize,
     pub(crate) check_on_open: bool,
+    pub(crate) create_if_missing: bool,
 }
 
 pub(crate) struct Engine {
@@ -45,7 +46,7 @@ pub(super) enum End {
 }
 
 impl Engine {
-    /// Opens the store at `path`, or creates it, and runs pending migrations.
+    /// Opens the store at `path`, or creates it if that is wanted, and runs pending migrations.
     pub(crate) fn open(path: &Path, options: &Options, clock: &dyn Clock) -> Result<Self> {
         loop {
             if let Some(file) = file::open_existing(path)? {
@@ -57,6 +58,9 @@ impl Engine {
                     return Ok(engine);
                 }
                 continue;
+            }
+            if !options.create_if_missing {
+                return Err(open_io_error(path, io::ErrorKind::NotFound.into()));
             }
             if let Some(draft) = Draft::begin(path)? {
                 let backend = FileBackend::new(draft.file()?).map_err(|e| open_error(path, e))?;
@@ -275,7 +279,7 @@ mod tests {
     use crate::clock::ManualClock;
 
     fn open(disk: &TestDisk) -> Result<Engine> {
-        let options = Options { cache_bytes: 1 << 20, check_on_open: true };
+        let options = Options { cache_bytes: 1 << 20, check_on_open: true, create_if_missing: true };
         Engine::open_on(disk.clone(), Path::new("disk"), &options, &ManualClock::new(Timestamp::from_micros(0)))
     }
 

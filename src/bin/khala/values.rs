@@ -1,0 +1,101 @@
+//! Durations, moments, claims and texts as they are written on the command line.
+
+use std::io::Read as _;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime};
+
+use jiff::{Span, SpanRelativeTo};
+use khala::limits::TEXT_MAX_BYTES;
+use khala::{ClaimId, TaskId, Timestamp};
+
+use crate::Result;
+use crate::failure::Failure;
+
+/// Such as `30s`, `5m`, `1h 30m`, `2d`, `500ms` or 0.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let span = text.parse::<Span>().map_err(|_| "it is not a duration such as 500ms, 30s, 5m, 1h or 2d".to_owned())?;
+    let duration = span.to_duration(SpanRelativeTo::days_are_24_hours());
+    let duration = duration.map_err(|_| "its months and years have no fixed length; use days".to_owned())?;
+    Duration::try_from(duration).map_err(|_| "it is less than nothing".into())
+}
+
+/// A duration in whole seconds, rounded up.
+pub(crate) fn seconds(text: &str) -> Result<u32, String> {
+    let duration = duration(text)?;
+    let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    u32::try_from(seconds).map_err(|_| format!("it is {seconds} seconds; the most is {}", u32::MAX))
+}
+
+/// A moment: RFC 3339, a date (its beginning in UTC), or so long ago.
+pub(crate) fn past(text: &str) -> Result<Timestamp, String> {
+    moment(text, |now, duration| now.checked_sub(duration))
+}
+
+/// A moment: RFC 3339, a date (its beginning in UTC), or so long from now.
+pub(crate) fn future(text: &str) -> Result<Timestamp, String> {
+    moment(text, |now, duration| now.checked_add(duration))
+}
+
+fn moment(text: &str, from_now: impl Fn(SystemTime, Duration) -> Option<SystemTime>) -> Result<Timestamp, String> {
+    if let Ok(moment) = text.parse().or_else(|_| format!("{text}T00:00:00Z").parse()) {
+        return Ok(moment);
+    }
+    let duration = duration(text).map_err(
+        |_| "it is no moment such as 2026-01-31T12:00:00Z or 2026-01-31, and no duration such as 10m or 30d",
+    )?;
+    from_now(SystemTime::now(), duration).map(Timestamp::from).ok_or_else(|| "it is out of all time".into())
+}
+
+/// A task and the claim that is shown for it, as `TASK:CLAIM`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Under {
+    pub(crate) task: TaskId,
+    pub(crate) claim: ClaimId,
+}
+
+impl FromStr for Under {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (task, claim) =
+            text.split_once(':').ok_or("it is not TASK:CLAIM, the two ids with a colon between them")?;
+        let task = task.parse().map_err(|error: khala::Error| error.to_string())?;
+        let claim = claim.parse().map_err(|error: khala::Error| error.to_string())?;
+        Ok(Self { task, claim })
+    }
+}
+
+/// The text, or all of the standard input if it is `-`.
+pub(crate) fn text(argument: &str) -> Result<String> {
+    if argument != "-" {
+        return Ok(argument.to_owned());
+    }
+    let mut bytes = Vec::new();
+    // One byte more than the store takes, so that it is the store that says so.
+    let most = u64::try_from(TEXT_MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+    let read = std::io::stdin().lock().take(most).read_to_end(&mut bytes);
+    read.map_err(|error| Failure::other(format!("cannot read the standard input: {error}")))?;
+    String::from_utf8(bytes).or_else(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        // The cut may have gone through a character.
+        if error.as_bytes().len() > TEXT_MAX_BYTES && valid + 4 > error.as_bytes().len() {
+            return Ok(String::from_utf8_lossy(error.as_bytes()).into_owned());
+        }
+        Err(Failure::other(format!("the standard input is not UTF-8 text, from byte {valid} on")))
+    })
+}
+
+/// The texts of several arguments, of which one alone can be the standard input.
+pub(crate) fn texts<const N: usize>(arguments: [Option<&str>; N]) -> Result<[Option<String>; N]> {
+    if arguments.iter().filter(|argument| **argument == Some("-")).count() > 1 {
+        return Err(Failure::Usage("only one text can be -, the standard input".into()));
+    }
+    let mut texts = [const { None }; N];
+    for (text, argument) in texts.iter_mut().zip(arguments) {
+        *text = argument.map(self::text).transpose()?;
+    }
+    Ok(texts)
+}
