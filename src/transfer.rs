@@ -29,9 +29,9 @@ mod objects;
 mod rows;
 
 #[cfg(feature = "json")]
-pub(crate) use export::export;
-#[cfg(feature = "json")]
 pub use export::Exported;
+#[cfg(feature = "json")]
+pub(crate) use export::export;
 #[cfg(feature = "json")]
 pub(crate) use import::import;
 #[cfg(feature = "json")]

@@ -59,7 +59,8 @@ impl WriteTx<'_> {
             return Ok(Landed::There(there));
         }
         if let Some(name) = self.tables().value(&BY_TOKEN, &registration.token_hash)? {
-            let reason = format!("is that of agent {:?} too; each has a token of its own", String::from_utf8_lossy(&name));
+            let reason =
+                format!("is that of agent {:?} too; each has a token of its own", String::from_utf8_lossy(&name));
             return Err(Error::InvalidInput { field: TOKEN_HASH, reason });
         }
         self.count_moment("agents.created_at", registration.agent.created_at)?;

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use redb::backends::{FileBackend, InMemoryBackend};
-use redb::{CommitError, CompactionError, DatabaseError, ReadableDatabase, StorageBackend, StorageError, WriteTransaction};
+use redb::{
+    CommitError, CompactionError, DatabaseError, ReadableDatabase, StorageBackend, StorageError, WriteTransaction,
+};
 
 use super::counters::Counters;
 use super::fault::{FILE, Failure, caught, engine_error};

@@ -13,9 +13,9 @@ use crate::messages::Message;
 use crate::nested::{self, Access};
 use crate::tasks::{Instruction, TaskRow};
 use crate::threads::Thread;
-use crate::transfer::{Backup, Progress};
 #[cfg(feature = "json")]
 use crate::transfer::{self, Exported, ImportOptions, Imported};
+use crate::transfer::{Backup, Progress};
 #[cfg(feature = "json")]
 use crate::tx;
 

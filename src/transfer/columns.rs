@@ -52,13 +52,16 @@ impl<'a> Columns<'a> {
         let Some(value) = self.take(column) else { return Ok(None) };
         let number = value.as_i64().map(i128::from).or_else(|| value.as_u64().map(i128::from));
         let number = number.and_then(|number| N::try_from(number).ok());
-        number.map(Some).ok_or_else(|| wrong(column, &value, &format!("a whole number from {} to {}", N::LEAST, N::MOST)))
+        number
+            .map(Some)
+            .ok_or_else(|| wrong(column, &value, &format!("a whole number from {} to {}", N::LEAST, N::MOST)))
     }
 
     pub(super) fn moment(&mut self, column: &'static str) -> Result<Option<Timestamp>> {
         let Some(text) = self.text(column)? else { return Ok(None) };
         Timestamp::of_column(&text).map(Some).ok_or_else(|| {
-            let takes = "a moment such as 2025-11-25 10:22:00 (in UTC) or 2025-11-25T10:22:00.5+01:00, in the years 0 to 9999";
+            let takes =
+                "a moment such as 2025-11-25 10:22:00 (in UTC) or 2025-11-25T10:22:00.5+01:00, in the years 0 to 9999";
             wrong(column, &Value::String(text), takes)
         })
     }

@@ -134,9 +134,8 @@ impl Import<'_, '_> {
             });
         };
         let table = Table::of_name(&name);
-        let table = table.ok_or_else(|| {
-            refused(format!("is {}; there are agents, threads, messages and tasks", shown(&name)))
-        })?;
+        let table = table
+            .ok_or_else(|| refused(format!("is {}; there are agents, threads, messages and tasks", shown(&name))))?;
         match self.options.table {
             Some(only) if only != table => Err(refused(format!("is {table}; only {only} are imported"))),
             _ => Ok(table),
@@ -184,6 +183,9 @@ fn values(line: &impl Serialize) -> Result<serde_json::Map<String, Value>> {
     }
 }
 
-fn first_difference<'a>(row: &'a serde_json::Map<String, Value>, there: &serde_json::Map<String, Value>) -> Option<&'a str> {
+fn first_difference<'a>(
+    row: &'a serde_json::Map<String, Value>,
+    there: &serde_json::Map<String, Value>,
+) -> Option<&'a str> {
     row.iter().find(|(column, value)| there.get(*column) != Some(value)).map(|(column, _)| column.as_str())
 }

@@ -222,7 +222,8 @@ mod tests {
 
     #[test]
     fn objects_are_found_whatever_the_buffer() {
-        let input = "\u{feff}\n{\"a\":\"}\\\"{\\\\\"}\r\n\n{\"b\":{\n\"c\":{}}} {}\n[]\n[{\"d\":1},\n{\"e\":[\"]\"]}]\n[ {} ]";
+        let input =
+            "\u{feff}\n{\"a\":\"}\\\"{\\\\\"}\r\n\n{\"b\":{\n\"c\":{}}} {}\n[]\n[{\"d\":1},\n{\"e\":[\"]\"]}]\n[ {} ]";
         let expected = [
             (2, "{\"a\":\"}\\\"{\\\\\"}"),
             (4, "{\"b\":{\n\"c\":{}}}"),

@@ -98,7 +98,7 @@ fn store_message(error: &Error, path: &Path) -> String {
             ErrorKind::IsADirectory => format!("{store} is a folder, not a store"),
             _ => error.to_string(),
         },
-        Error::Io { .. } | Error::NotAStore { .. } => error.to_string(),
+        Error::Io { .. } | Error::NotAStore { .. } | Error::FileExists { .. } => error.to_string(),
         _ => format!("{store}: {error}"),
     }
 }
@@ -125,6 +125,7 @@ fn store_advice(error: &Error, path: &Path) -> Option<String> {
                 .into()
         }
         Error::SchemaTooNew { .. } => "Use the version of khala that wrote it, or a newer one.".into(),
+        Error::FileExists { .. } => "It was not touched. Choose another name, or move it away.".into(),
         Error::NotAStore { .. } => "It was not touched. Name the store with --store FILE or KHALA_STORE.".into(),
         Error::Corrupt { .. } => {
             format!("Keep {store} as it is and go back to the last backup; what was acknowledged since is in no other file.")

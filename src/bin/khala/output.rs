@@ -9,7 +9,7 @@ use std::time::Duration;
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
-use khala::Cursor;
+use khala::{Cursor, Progress};
 use serde::Serialize;
 
 use crate::Result;
@@ -83,6 +83,39 @@ pub(crate) fn wheel(what: &'static str) -> ProgressBar {
     let wheel = style.map_or(wheel.clone(), |style| wheel.with_style(style));
     wheel.enable_steady_tick(Duration::from_millis(100));
     wheel
+}
+
+/// How far a long operation is. It hides itself where stderr is no terminal, and is gone when it is dropped.
+pub(crate) struct Bar {
+    bar: ProgressBar,
+    total: Option<u64>,
+}
+
+impl Bar {
+    pub(crate) fn new(what: &'static str) -> Self {
+        let bar = wheel(what);
+        let style = ProgressStyle::with_template("{spinner} {msg} {human_pos}, {elapsed}");
+        Self { bar: style.map_or(bar.clone(), |style| bar.with_style(style)), total: None }
+    }
+
+    pub(crate) fn show(&mut self, progress: Progress) {
+        if progress.total != self.total {
+            self.total = progress.total;
+            let style =
+                ProgressStyle::with_template("{spinner} {msg} {wide_bar} {human_pos} of {human_len}, {eta} left");
+            if let (Some(total), Ok(style)) = (self.total, style) {
+                self.bar.set_length(total);
+                self.bar.set_style(style);
+            }
+        }
+        self.bar.set_position(progress.done);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
 }
 
 /// A list in the making: rows as they come for programs, a table at the end for people.

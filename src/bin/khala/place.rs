@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::ValueEnum;
-use khala::{Error, Store};
+use khala::{Compaction, Error, Progress, Store};
 
 use crate::Result;
 use crate::failure::Failure;
@@ -48,6 +48,11 @@ impl Place {
         self.open_within(self.lock_wait, check, false)
     }
 
+    /// The store, for a command that reads all of it.
+    pub(crate) fn open_whole(&self) -> Result<Store> {
+        self.open_within(self.lock_wait, self.check != Check::Never, false)
+    }
+
     /// The store, checked whatever was said: that is what is asked for.
     pub(crate) fn open_always_checked(&self) -> Result<Store> {
         self.open_within(self.lock_wait, true, false)
@@ -63,19 +68,30 @@ impl Place {
         Self { lock_wait: self.lock_wait.max(patience), ..self.clone() }
     }
 
+    /// Packs the store, which nobody may have open meanwhile.
+    pub(crate) fn compact(&self, mut watch: impl FnMut(Progress)) -> Result<Compaction> {
+        let builder = Store::builder().check_on_open(self.check != Check::Never);
+        retried(self.lock_wait, || builder.clone().compact(&self.path, &mut watch))
+    }
+
     fn open_within(&self, patience: Duration, check: bool, create: bool) -> Result<Store> {
         let builder = Store::builder().check_on_open(check).create_if_missing(create);
-        let mut rests = Rests::new(patience, Duration::from_millis(50));
-        loop {
-            match builder.clone().open(&self.path) {
-                Err(Error::AlreadyOpen { .. }) if rests.rest() => {}
-                opened => return opened.map_err(Failure::from),
-            }
-        }
+        retried(patience, || builder.clone().open(&self.path))
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// What comes of `open`, tried again while another process has the store open.
+fn retried<T>(patience: Duration, mut open: impl FnMut() -> khala::Result<T>) -> Result<T> {
+    let mut rests = Rests::new(patience, Duration::from_millis(50));
+    loop {
+        match open() {
+            Err(Error::AlreadyOpen { .. }) if rests.rest() => {}
+            opened => return opened.map_err(Failure::from),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod agents;
 mod claims;
 mod lists;
+mod moving;
 mod shell;
 mod tasks;
 mod threads;
@@ -49,6 +50,10 @@ commands! {
     Expire(upkeep::Expire),
     Agents(agents::Agents),
     Agent(agents::AgentArgs),
+    Export(moving::Export),
+    Import(moving::Import),
+    Backup(moving::Backup),
+    Compact(moving::Compact),
     Prune(upkeep::Prune),
     Check(upkeep::Check),
     Completions(shell::Completions),
