@@ -5,7 +5,7 @@ use khala::{Store, Timestamp};
 use serde::Serialize;
 
 use crate::args::Session;
-use crate::output::{fields, say, wheel};
+use crate::output::{fields, wheel};
 use crate::place::ask;
 use crate::text::{bytes, count, grouped, moment, moment_or_dash};
 use crate::values;
@@ -150,9 +150,6 @@ impl Check {
             ];
             format!("{} is whole: {}; schema {}\n", checked.store, rows.join(", "), checked.schema)
         })?;
-        if !session.output.json && checked.bytes_on_disk.is_some_and(|size| size > 1 << 30) {
-            say("(a large file is not checked each time it is opened, unless with --check always)");
-        }
         Ok(Answer::Yes)
     }
 }
