@@ -2,7 +2,7 @@
 
 use khala::{MessageFilter, Store, TaskStatus};
 
-use crate::transcript::Shell;
+use crate::transcript::{Shell, anonymous};
 
 /// Runs this with a store of its own, and looks into it.
 fn drains_its_queue(program: &str, script: &str) {
@@ -32,4 +32,17 @@ fn a_shell_script_drains_a_queue_with_three_workers() {
 #[test]
 fn a_python_script_drains_a_queue_with_three_workers() {
     drains_its_queue("python3", "worker.py");
+}
+
+#[test]
+fn the_page_in_the_docs_shows_what_is_said() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/command-line.md")).unwrap();
+    let blocks = page.split("```console\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let shown: String = blocks.collect();
+    let typed = shown.lines().filter_map(|line| line.strip_prefix("$ "));
+    // One shell for all of it, so that what is kept in a variable stays.
+    let script: String = typed.map(|line| format!("cat <<'TYPED'\n$ {line}\nTYPED\n{line}\n")).collect();
+    let output = Shell::new().command(&format!("exec 2>&1\n{script}")).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(anonymous(&said), anonymous(&shown));
 }

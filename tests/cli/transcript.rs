@@ -92,7 +92,7 @@ impl Shell {
 
 /// The text with everything that differs from run to run replaced by something as long that says what it was. The same
 /// id is the same everywhere.
-fn anonymous(text: &str) -> String {
+pub(crate) fn anonymous(text: &str) -> String {
     let replaced = |pattern: &str, text: &str, by: &mut dyn FnMut(&Captures<'_>) -> String| {
         Regex::new(pattern).unwrap().replace_all(text, |found: &Captures<'_>| by(found)).into_owned()
     };

@@ -13,7 +13,7 @@ use crate::values;
 /// Looks into a khala store, and takes part in it: threads, messages and tasks in one file.
 #[derive(Debug, Parser)]
 #[command(name = "khala", version, max_term_width = 100, after_long_help = AFTER_HELP, arg_required_else_help = true)]
-#[command(subcommand_required = true, disable_help_subcommand = true)]
+#[command(subcommand_required = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) common: Common,

@@ -130,6 +130,7 @@ fn store_advice(error: &Error, path: &Path) -> Option<String> {
         Error::Corrupt { .. } => {
             format!("Keep {store} as it is and go back to the last backup; what was acknowledged since is in no other file.")
         }
+        Error::Io { path: Some(named), source, .. } if named != path => return io_advice_elsewhere(source.kind(), named),
         Error::Io { source, .. } => return io_advice(source.kind(), path),
         Error::CommitUnknown | Error::Poisoned => {
             "The file is whole, and what was acknowledged before is in it. Look whether this is too, then try again.".into()
@@ -137,6 +138,17 @@ fn store_advice(error: &Error, path: &Path) -> Option<String> {
         _ => return None,
     };
     Some(advice)
+}
+
+/// What to do about a file that is not the store.
+fn io_advice_elsewhere(kind: ErrorKind, path: &Path) -> Option<String> {
+    match kind {
+        ErrorKind::NotFound if !has_folder(path) => {
+            Some(format!("There is no folder {}; create it first.", folder_of(path).display()))
+        }
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some("Make room and try again.".into()),
+        _ => None,
+    }
 }
 
 fn io_advice(kind: ErrorKind, path: &Path) -> Option<String> {

@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::Result;
 use crate::failure::Failure;
 use crate::table::{Column, Look, Rows};
+use crate::text::harmless_json;
 
 pub(crate) const BOLD: Style = Style::new().bold();
 pub(crate) const DIM: Style = Style::new().dimmed();
@@ -60,13 +61,14 @@ impl Output {
 
 /// Each value as a line of JSON.
 fn print_json<T: Serialize>(values: &[T]) -> Result<()> {
-    let mut lines = Vec::new();
+    let mut lines = String::new();
     for value in values {
-        let written = serde_json::to_writer(&mut lines, value);
-        written.map_err(|error| Failure::other(format!("cannot print JSON: {error}")))?;
-        lines.push(b'\n');
+        let line =
+            serde_json::to_string(value).map_err(|error| Failure::other(format!("cannot print JSON: {error}")))?;
+        lines.push_str(&harmless_json(&line));
+        lines.push('\n');
     }
-    print(&lines)
+    print(lines.as_bytes())
 }
 
 /// These bytes as they are, as a result.

@@ -1,7 +1,9 @@
 //! Texts of others, and how times and sizes are written.
 //!
 //! What agents say is printed on people's terminals. A control character in it could move the cursor, hide what was said or
-//! do worse, so none but line breaks and tabs gets there: each is shown as its escape. JSON escapes them by itself.
+//! do worse, so none but line breaks and tabs gets there: each is shown as its escape.
+
+use std::borrow::Cow;
 
 use khala::Timestamp;
 
@@ -19,6 +21,18 @@ pub(crate) fn harmless(text: &str) -> String {
         }
     }
     shown
+}
+
+/// The same JSON, with the characters escaped that could do something to a terminal and that JSON leaves as they are.
+/// They stand within strings alone, where an escape means the same.
+pub(crate) fn harmless_json(json: &str) -> Cow<'_, str> {
+    if !json.chars().any(is_control) {
+        return json.into();
+    }
+    let escaped = |character: char| {
+        if is_control(character) { format!("\\u{:04x}", u32::from(character)) } else { character.to_string() }
+    };
+    json.chars().map(escaped).collect::<String>().into()
 }
 
 /// Control characters, and those that turn the direction of what stands around them.
@@ -82,6 +96,15 @@ mod tests {
     #[test]
     fn nothing_that_moves_a_cursor_or_turns_a_line_is_left() {
         assert_eq!(harmless("a\u{1b}[2Jb\r\n\tc\u{202e}d\u{9b}"), "a\\u{1b}[2Jb\\r\n\tc\\u{202e}d\\u{9b}");
+    }
+
+    #[test]
+    fn harmless_json_means_the_same() {
+        let text = "a\u{9b}b\u{202e}c\u{1b}\n\"é😀";
+        let json = serde_json::to_string(text).unwrap();
+        let shown = harmless_json(&json);
+        assert!(!shown.chars().any(is_control), "{shown}");
+        assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), text);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Durations, moments, claims and texts as they are written on the command line.
 
 use std::io::Read as _;
+use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
@@ -29,6 +30,11 @@ pub(crate) fn seconds(text: &str) -> Result<u32, String> {
     u32::try_from(seconds).map_err(|_| format!("it is {seconds} seconds; the most is {}", u32::MAX))
 }
 
+/// How many, and not none.
+pub(crate) fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| format!("it is not a whole number from 1 to {}", usize::MAX))
+}
+
 /// A moment: RFC 3339, a date (its beginning in UTC), or so long ago.
 pub(crate) fn past(text: &str) -> Result<Timestamp, String> {
     moment(text, |now, duration| now.checked_sub(duration))
@@ -44,7 +50,7 @@ fn moment(text: &str, from_now: impl Fn(SystemTime, Duration) -> Option<SystemTi
         return Ok(moment);
     }
     let duration = duration(text).map_err(
-        |_| "it is no moment such as 2026-01-31T12:00:00Z or 2026-01-31, and no duration such as 10m or 30d",
+        |_| "it is no moment such as 2026-01-31 or 2026-01-31T12:00:00Z, and no duration such as 10m or 30d",
     )?;
     from_now(SystemTime::now(), duration).map(Timestamp::from).ok_or_else(|| "it is out of all time".into())
 }

@@ -11,7 +11,7 @@ use crate::args::Session;
 use crate::output::say;
 use crate::table::Column;
 use crate::text::{moment, summary};
-use crate::values::text;
+use crate::values::{self, text};
 use crate::{Answer, Result};
 
 /// Lists the registered agents by name.
@@ -22,7 +22,7 @@ Agents need not be registered to act: registration is for applications that let 
 Example: khala agents --limit 20")]
 pub(crate) struct Agents {
     /// How many at the most.
-    #[arg(long, value_name = "COUNT", default_value = "100")]
+    #[arg(long, value_name = "COUNT", default_value = "100", value_parser = values::at_least_one)]
     limit: NonZeroUsize,
 
     /// Only those behind this one.

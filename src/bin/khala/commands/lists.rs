@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::args::Session;
 use crate::table::Column;
+use crate::values;
 use crate::{Answer, Result};
 
 /// Which part of a list.
@@ -18,7 +19,7 @@ pub(super) struct Part {
     newest: bool,
 
     /// How many at the most.
-    #[arg(long, value_name = "COUNT", default_value = "100")]
+    #[arg(long, value_name = "COUNT", default_value = "100", value_parser = values::at_least_one)]
     limit: NonZeroUsize,
 
     /// Those behind the end of a page: the cursor that it was printed with, and the rest as it was.

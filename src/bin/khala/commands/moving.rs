@@ -54,13 +54,10 @@ impl From<RowCounts> for Rows {
 
 impl Rows {
     fn text(&self) -> String {
-        let rows = [
-            count(self.agents, "agent"),
-            count(self.threads, "thread"),
-            count(self.messages, "message"),
-            count(self.tasks, "task"),
-        ];
-        rows.join(", ")
+        let rows = [(self.agents, "agent"), (self.threads, "thread"), (self.messages, "message"), (self.tasks, "task")];
+        let rows = rows.into_iter().filter(|(number, _)| *number > 0).map(|(number, noun)| count(number, noun));
+        let rows = rows.collect::<Vec<_>>().join(", ");
+        if rows.is_empty() { "nothing".into() } else { rows }
     }
 }
 
@@ -178,7 +175,7 @@ impl Export {
 fn write_new<T>(path: &Path, write: impl FnOnce(&mut File) -> Result<T>) -> Result<T> {
     let failed = |error: io::Error| Failure::other(format!("cannot write {}: {error}", path.display()));
     if path.symlink_metadata().is_ok() {
-        return Err(failed(ErrorKind::AlreadyExists.into()));
+        return Err(Error::FileExists { path: path.into() }.into());
     }
     let mut part = path.as_os_str().to_owned();
     part.push(".part");

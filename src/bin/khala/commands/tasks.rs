@@ -219,7 +219,7 @@ pub(super) fn task_text(task: &Task) -> String {
     }
     let life = life(task)
         .into_iter()
-        .map(|(when, what)| format!("{DIM}{}{DIM:#}  {what}\n", moment_or_dash(when)))
+        .map(|(when, what)| format!("{DIM}{:<20}{DIM:#}  {what}\n", moment_or_dash(when)))
         .collect::<Vec<_>>()
         .concat();
     format!("{}\n{life}\n{}", fields(&lines), indented(&task.instruction, "  "))
