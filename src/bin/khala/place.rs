@@ -9,6 +9,7 @@ use khala::{Compaction, Error, Progress, Store};
 
 use crate::Result;
 use crate::failure::Failure;
+use crate::output::wheel;
 
 /// Files up to this size are checked whenever they are opened, unless told otherwise: that takes a tenth of a second or
 /// two. A larger one would keep every command, and whoever waits for the file, for as long as it takes to read it: three
@@ -51,7 +52,10 @@ impl Place {
 
     /// The store, for a command that reads all of it.
     pub(crate) fn open_whole(&self) -> Result<Store> {
-        self.open_within(self.lock_wait, self.check != Check::Never, false)
+        let wheel = wheel("checking the file");
+        let opened = self.open_within(self.lock_wait, self.check != Check::Never, false);
+        wheel.finish_and_clear();
+        opened
     }
 
     /// The store, checked whatever was said: that is what is asked for.

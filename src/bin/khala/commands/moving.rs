@@ -63,8 +63,8 @@ impl Rows {
 
 impl Backup {
     pub(crate) fn run(self, session: &Session) -> Result {
-        let mut bar = Bar::new("copying");
         let store = session.place.open_whole()?;
+        let mut bar = Bar::new("copying");
         let backup = ask(&store, |store| store.backup(&self.file, |progress| bar.show(progress)));
         drop((store, bar));
         let backup = backup?;
@@ -155,8 +155,8 @@ impl Export {
             })?;
             return Ok(Answer::Yes);
         }
-        let mut bar = Bar::new("exporting");
         let store = session.place.open_whole()?;
+        let mut bar = Bar::new("exporting");
         let exported =
             write_new(&self.file, |file| ask(&store, |store| store.export(file, |progress| bar.show(progress))));
         drop((store, bar));
