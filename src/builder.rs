@@ -1,5 +1,6 @@
 //! How a store is opened: every setting, with its unit and its default.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -69,6 +70,7 @@ impl Store {
 pub struct Builder {
     clock: Arc<dyn Clock>,
     options: Options,
+    create_if_missing: bool,
     batch_max_operations: usize,
 }
 
@@ -76,7 +78,8 @@ impl Builder {
     pub(crate) fn new() -> Self {
         Self {
             clock: Arc::new(SystemClock::new()),
-            options: Options { cache_bytes: CACHE_DEFAULT_BYTES, check_on_open: true, create_if_missing: true },
+            options: Options { cache_bytes: CACHE_DEFAULT_BYTES, check_on_open: true },
+            create_if_missing: true,
             batch_max_operations: BATCH_MAX_OPERATIONS,
         }
     }
@@ -116,7 +119,7 @@ impl Builder {
     /// assert!(!path.exists());
     /// ```
     pub fn create_if_missing(mut self, create: bool) -> Self {
-        self.options.create_if_missing = create;
+        self.create_if_missing = create;
         self
     }
 
@@ -135,8 +138,15 @@ impl Builder {
     /// Those of [`Store::open`], and [`Error::InvalidInput`] for any other setting out of its bounds.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
         self.check()?;
-        let engine = Engine::open(path.as_ref(), &self.options, self.clock.as_ref())?;
-        Store::over(engine, self.clock, self.batch_max_operations, Some(path.as_ref()))
+        let path = path.as_ref();
+        let engine = if self.create_if_missing {
+            Engine::open(path, &self.options, self.clock.as_ref())?
+        } else {
+            let there = Engine::open_existing(path, &self.options, self.clock.as_ref())?;
+            let source = ErrorKind::NotFound.into();
+            there.ok_or_else(|| Error::Io { action: "open the store", path: Some(path.into()), source })?
+        };
+        Store::over(engine, self.clock, self.batch_max_operations, Some(path))
     }
 
     /// A new store in memory. See [`Store::in_memory`].

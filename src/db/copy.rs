@@ -70,7 +70,7 @@ fn copy(from: &Tables<'_>, draft: &Draft, path: &Path, tables: &[TableDef], watc
     let mut done = 0;
     watch(done, total);
     let backend = FileBackend::new(draft.file()?).map_err(|error| open_error(path, error))?;
-    let options = Options { cache_bytes: CACHE_BYTES, check_on_open: false, create_if_missing: true };
+    let options = Options { cache_bytes: CACHE_BYTES, check_on_open: false };
     let mut engine = Engine::empty_in(backend, path, &options)?;
     let transaction = engine.begin_write()?;
     let mut to = engine.tables_of(&transaction);

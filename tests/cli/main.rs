@@ -12,6 +12,12 @@
 //! After a change that is meant, `SNAPSHOTS=overwrite cargo test --features cli --test cli` writes the snapshots anew.
 
 #![cfg(unix)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that goes wrong is to stop at once"
+)]
 
 mod life;
 mod scripts;

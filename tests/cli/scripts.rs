@@ -41,7 +41,8 @@ fn the_page_in_the_docs_shows_what_is_said() {
     let shown: String = blocks.collect();
     let typed = shown.lines().filter_map(|line| line.strip_prefix("$ "));
     // One shell for all of it, so that what is kept in a variable stays.
-    let script: String = typed.map(|line| format!("cat <<'TYPED'\n$ {line}\nTYPED\n{line}\n")).collect();
+    let lines: Vec<_> = typed.map(|line| format!("cat <<'TYPED'\n$ {line}\nTYPED\n{line}\n")).collect();
+    let script = lines.concat();
     let output = Shell::new().command(&format!("exec 2>&1\n{script}")).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(anonymous(&said), anonymous(&shown));

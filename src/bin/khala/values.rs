@@ -105,3 +105,48 @@ pub(crate) fn texts<const N: usize>(arguments: [Option<&str>; N]) -> Result<[Opt
     }
     Ok(texts)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_written_as_people_do() {
+        for (text, millis) in
+            [("0", 0), ("0s", 0), ("500ms", 500), ("30s", 30_000), ("1h 30m", 5_400_000), ("1h30m", 5_400_000)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        assert_eq!(duration("2d"), Ok(Duration::from_secs(2 * 24 * 60 * 60)));
+        assert_eq!(duration("1w"), Ok(Duration::from_secs(7 * 24 * 60 * 60)));
+        for text in ["", "5", "s", "-5s", "5s ago", "1 month", "2y", "1e9s", "forever", "99999999999999999999s"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_second_is_a_second_and_too_many_are_refused() {
+        assert_eq!(seconds("1500ms"), Ok(2));
+        assert_eq!(seconds("4294967295s"), Ok(u32::MAX));
+        assert!(seconds("4294967296s").unwrap_err().contains("4294967295"));
+    }
+
+    #[test]
+    fn a_moment_is_a_date_a_time_or_so_far_from_now() {
+        let midnight = "2026-01-31T00:00:00Z".parse().unwrap();
+        assert_eq!(past("2026-01-31"), Ok(midnight));
+        assert_eq!(future("2026-01-31T00:00:00Z"), Ok(midnight));
+        let (ago, now, ahead) = (past("1h").unwrap(), past("0").unwrap(), future("1h").unwrap());
+        assert!(ago < now && now < ahead);
+        assert!(now.duration_since(ago) >= Duration::from_secs(60 * 60));
+        for text in ["tomorrow", "2026-13-01", "2026-01-31T00:00", ""] {
+            assert!(past(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn one_text_alone_is_the_standard_input() {
+        assert!(matches!(texts([Some("-"), Some("a"), Some("-")]), Err(Failure::Usage(_))));
+        assert_eq!(texts([Some("a"), None]).unwrap(), [Some("a".to_owned()), None]);
+    }
+}
