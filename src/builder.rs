@@ -1,5 +1,6 @@
 //! How a store is opened: every setting, with its unit and its default.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -69,6 +70,7 @@ impl Store {
 pub struct Builder {
     clock: Arc<dyn Clock>,
     options: Options,
+    create_if_missing: bool,
     batch_max_operations: usize,
 }
 
@@ -77,6 +79,7 @@ impl Builder {
         Self {
             clock: Arc::new(SystemClock::new()),
             options: Options { cache_bytes: CACHE_DEFAULT_BYTES, check_on_open: true },
+            create_if_missing: true,
             batch_max_operations: BATCH_MAX_OPERATIONS,
         }
     }
@@ -104,6 +107,22 @@ impl Builder {
         self
     }
 
+    /// Whether [`open`](Self::open) creates a store where there is none. On unless set. Switched off, nothing at the path is
+    /// an [`Error::Io`] whose source is [`NotFound`](std::io::ErrorKind::NotFound), and nothing is created: for programs
+    /// that look into a store somebody else made, where a mistyped name must not leave an empty one behind.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("agnets.khala");
+    /// let error = khala::Store::builder().create_if_missing(false).open(&path).unwrap_err();
+    /// assert!(matches!(error, khala::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound));
+    /// assert!(!path.exists());
+    /// ```
+    pub fn create_if_missing(mut self, create: bool) -> Self {
+        self.create_if_missing = create;
+        self
+    }
+
     /// How many concurrent writes may share one durable commit, from 1 to 1,000. 1,000 unless set. There is no reason to
     /// lower it but to measure what sharing gains.
     pub fn batch_max_operations(mut self, operations: usize) -> Self {
@@ -111,15 +130,23 @@ impl Builder {
         self
     }
 
-    /// Opens the store at `path`, or creates it if nothing is there, and runs pending migrations. See [`Store::open`].
+    /// Opens the store at `path`, or creates it if nothing is there and that is [allowed](Self::create_if_missing), and runs
+    /// pending migrations. See [`Store::open`].
     ///
     /// # Errors
     ///
     /// Those of [`Store::open`], and [`Error::InvalidInput`] for any other setting out of its bounds.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
         self.check()?;
-        let engine = Engine::open(path.as_ref(), &self.options, self.clock.as_ref())?;
-        Store::over(engine, self.clock, self.batch_max_operations, Some(path.as_ref()))
+        let path = path.as_ref();
+        let engine = if self.create_if_missing {
+            Engine::open(path, &self.options, self.clock.as_ref())?
+        } else {
+            let there = Engine::open_existing(path, &self.options, self.clock.as_ref())?;
+            let source = ErrorKind::NotFound.into();
+            there.ok_or_else(|| Error::Io { action: "open the store", path: Some(path.into()), source })?
+        };
+        Store::over(engine, self.clock, self.batch_max_operations, Some(path))
     }
 
     /// A new store in memory. See [`Store::in_memory`].

@@ -50,15 +50,8 @@ impl Engine {
     /// Opens the store at `path`, or creates it, and runs pending migrations.
     pub(crate) fn open(path: &Path, options: &Options, clock: &dyn Clock) -> Result<Self> {
         loop {
-            if let Some(file) = file::open_existing(path)? {
-                let identity = file::identity(&file, path)?;
-                let backend = FileBackend::new(file).map_err(|e| open_error(path, e))?;
-                let engine = Self::open_backend(backend, path, options, clock)?;
-                // A compaction may have put another file there between the two steps. This one is gone with its name.
-                if file::is_at(path, identity)? {
-                    return Ok(engine);
-                }
-                continue;
+            if let Some(engine) = Self::open_existing(path, options, clock)? {
+                return Ok(engine);
             }
             if let Some(draft) = Draft::begin(path)? {
                 let backend = FileBackend::new(draft.file()?).map_err(|e| open_error(path, e))?;
@@ -67,6 +60,20 @@ impl Engine {
                 return Ok(engine);
             }
         }
+    }
+
+    /// Opens the store at `path` and runs pending migrations; `None` if nothing is there.
+    pub(crate) fn open_existing(path: &Path, options: &Options, clock: &dyn Clock) -> Result<Option<Self>> {
+        while let Some(file) = file::open_existing(path)? {
+            let identity = file::identity(&file, path)?;
+            let backend = FileBackend::new(file).map_err(|e| open_error(path, e))?;
+            let engine = Self::open_backend(backend, path, options, clock)?;
+            // A compaction may have put another file there between the two steps. This one is gone with its name.
+            if file::is_at(path, identity)? {
+                return Ok(Some(engine));
+            }
+        }
+        Ok(None)
     }
 
     /// A new store that lives in memory, and only as long as it is open.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use crate::agents::Registration;
 use crate::clock::Timestamp;
 use crate::db::Row;
@@ -15,7 +17,7 @@ use crate::tx::ReadTx;
 
 /// How much is in a store, and how much room it takes. Counting looks at each thread and task, so it takes time in
 /// proportion to their number: a second or so for a million.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Stats {
     /// Registered agents.

@@ -96,6 +96,19 @@ fn stores_in_memory_know_nothing_of_each_other() {
     assert_eq!(other.thread(thread).unwrap(), None);
 }
 
+#[test]
+fn a_store_that_is_not_to_be_created_is_opened_if_it_is_there_and_missed_if_not() {
+    let (folder, path) = folder();
+    let opened = Store::builder().create_if_missing(false).open(&path);
+    assert!(matches!(opened, Err(Error::Io { path: Some(named), source, .. })
+        if named == path && source.kind() == std::io::ErrorKind::NotFound));
+    assert_eq!(names_in(folder.path()), Vec::<String>::new());
+    let thread = written(&path);
+    let store = Store::builder().create_if_missing(false).open(&path).unwrap();
+    assert!(is_whole(&store, thread).unwrap());
+    store.verify().unwrap();
+}
+
 /// Opens `path`, expects a refusal, and finds the folder as it was, to the byte.
 fn refused(folder: &Path, path: &Path) -> Error {
     let before: Vec<_> = names_in(folder).iter().map(|name| (name.clone(), fs::read(folder.join(name)).ok())).collect();
