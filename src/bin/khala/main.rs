@@ -11,6 +11,7 @@
 //! | `place.rs` | where the store is, and opening it |
 //! | `output.rs`, `table.rs`, `text.rs` | what is printed: JSON Lines, tables, texts of others made harmless |
 //! | `failure.rs` | what went wrong, and what to do about it |
+//! | `timeline.rs`, `demo.rs` | the commands that are more than a few lines, each with a folder |
 //! | `values.rs` | durations, moments and texts on the command line |
 //!
 //! | it ends with | when |
@@ -22,11 +23,13 @@
 
 mod args;
 mod commands;
+mod demo;
 mod failure;
 mod output;
 mod place;
 mod table;
 mod text;
+mod timeline;
 mod values;
 
 use std::process::ExitCode;

@@ -56,6 +56,8 @@ commands! {
     Compact(moving::Compact),
     Prune(upkeep::Prune),
     Check(upkeep::Check),
+    Timeline(crate::timeline::Timeline),
+    Demo(crate::demo::Demo),
     Completions(shell::Completions),
     Man(shell::Man),
 }
