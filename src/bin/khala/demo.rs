@@ -18,6 +18,7 @@ mod doomed;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
+use std::thread;
 use std::time::Instant;
 
 use clap::Args;
@@ -31,7 +32,7 @@ use crate::output::{BOLD, DIM, NAME};
 use crate::place::ask;
 use crate::table::{self, Column};
 use crate::{Answer, Result};
-use crew::{AGENTS, CLAIM_SECONDS, News, SLEEPER, TASKS, What};
+use crew::{AGENTS, CLAIM_SECONDS, News, SLEEPER, TASKS, TURN, What};
 use doomed::Doomed;
 
 /// How many tasks are done when the process is killed.
@@ -165,6 +166,8 @@ impl Stage<'_> {
                 _ => {}
             }
         }
+        // In the middle of the others' turns.
+        thread::sleep(TURN / 2);
         for news in process.kill()? {
             self.tell(&news)?;
             if news.what == What::Done {
@@ -177,9 +180,9 @@ impl Stage<'_> {
     }
 
     /// Brings the work to its end.
-    fn second_life(&self, store: &Store, thread: ThreadId) -> Result<()> {
+    fn second_life(&self, store: &Store, id: ThreadId) -> Result<()> {
         let (sender, news) = mpsc::channel();
-        let agents = crew::start(store, thread, "nobody", &sender);
+        let agents = crew::start(store, id, "nobody", &sender);
         drop(sender);
         for news in news {
             self.tell(&news)?;
@@ -196,7 +199,9 @@ impl Stage<'_> {
         let agent = format!("{NAME}{agent:<width$}{NAME:#}");
         match what {
             What::Claimed { again: false } => Ok(()),
-            What::Claimed { again: true } => self.event(&format!("{agent}  {task} has come back, and is claimed again")),
+            What::Claimed { again: true } => {
+                self.event(&format!("{agent}  {task} has come back, and is claimed again"))
+            }
             What::Done => self.event(&format!("{agent}  {task} done")),
             What::TurnedAway => self.event(&format!("{agent}  {task} was taken away: turned down")),
         }

@@ -10,6 +10,8 @@
 mod axis;
 mod picture;
 mod scene;
+#[cfg(test)]
+mod tests;
 
 use std::fs;
 use std::io::{ErrorKind, Write as _};
@@ -92,23 +94,24 @@ fn save(path: &Path, picture: &str, force: bool) -> Result<()> {
         _ => {}
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let failed = |error: std::io::Error| Failure::other(format!("cannot write {name}: {error}"));
+    let failed = |error: &std::io::Error| Failure::other(format!("cannot write {name}: {}", said(error)));
     let mut new = tempfile::Builder::new();
     #[cfg(unix)]
     new.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)); // less what the user's mask takes away
-    let mut file = new.prefix(".khala-").suffix(".svg").tempfile_in(folder).map_err(|error| failed(bare(error)))?;
-    file.write_all(picture.as_bytes()).map_err(failed)?;
+    let mut file = new.prefix(".khala-").suffix(".svg").tempfile_in(folder).map_err(|error| failed(&error))?;
+    file.write_all(picture.as_bytes()).map_err(|error| failed(&error))?;
     let saved = if force { file.persist(path) } else { file.persist_noclobber(path) };
     match saved {
         Ok(_) => Ok(()),
         Err(refused) if refused.error.kind() == ErrorKind::AlreadyExists => Err(is_there(path)),
-        Err(refused) => Err(failed(refused.error)),
+        Err(refused) => Err(failed(&refused.error)),
     }
 }
 
-/// Without the path that tempfile adds, which is not the one that was asked for.
-fn bare(error: std::io::Error) -> std::io::Error {
-    error.raw_os_error().map_or_else(|| error.kind().into(), std::io::Error::from_raw_os_error)
+/// What the operating system said, without the path that tempfile adds to it: that is not the one that was asked for.
+fn said(error: &std::io::Error) -> String {
+    let cause = error.get_ref().and_then(|wrapped| wrapped.source());
+    cause.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 fn is_there(path: &Path) -> Failure {

@@ -11,15 +11,17 @@ pub(crate) const AGENTS: [&str; 4] = ["ada", "edsger", "grace", "nova"];
 /// The one that falls asleep over its first task, so that there is a task in hand at the crash however fast the machine is.
 pub(crate) const SLEEPER: &str = "nova";
 
-pub(crate) const TASKS: usize = 24;
+pub(crate) const TASKS: usize = 32;
 pub(crate) const WORKFLOW: &str = "demo";
 const ROLE: &str = "reader";
 
 /// How long a claim lasts: what the tasks of the dead process have to wait for.
 pub(crate) const CLAIM_SECONDS: u32 = 2;
 
-/// How long an agent takes for a task: enough for several to be in hand at any moment.
-const TURN: Duration = Duration::from_millis(200);
+/// How long the quickest agent takes for a task, and how much longer each further one: enough for several to be in hand at
+/// any moment.
+pub(crate) const TURN: Duration = Duration::from_millis(200);
+const SLOWER: Duration = Duration::from_millis(30);
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// What an agent has to tell.
@@ -54,16 +56,18 @@ pub(crate) fn plan(store: &Store) -> Result<ThreadId> {
     })
 }
 
-/// Puts the agents to it. Whoever is not `sleepy` works until everything is done.
+/// Puts the agents to it: they work until everything is done, but for the `sleepy` one, who never wakes up.
 pub(crate) fn start(store: &Store, thread: ThreadId, sleepy: &str, news: &Sender<News>) -> Vec<JoinHandle<Result<()>>> {
-    let agents = AGENTS.into_iter().map(|name| {
-        let (store, news, is_sleepy) = (store.clone(), news.clone(), name == sleepy);
-        thread::spawn(move || work(&store, &AgentId::new(name)?, thread, is_sleepy, &news))
+    let turns = (0..).map(|number| TURN + SLOWER * number);
+    let agents = AGENTS.into_iter().zip(turns).map(|(name, turn)| {
+        let turn = if name == sleepy { Duration::MAX } else { turn };
+        let (store, news) = (store.clone(), news.clone());
+        thread::spawn(move || work(&store, &AgentId::new(name)?, thread, turn, &news))
     });
     agents.collect()
 }
 
-fn work(store: &Store, me: &AgentId, thread: ThreadId, is_sleepy: bool, news: &Sender<News>) -> Result<()> {
+fn work(store: &Store, me: &AgentId, thread: ThreadId, turn: Duration, news: &Sender<News>) -> Result<()> {
     let mine = TaskFilter::new().role(ROLE).thread(thread);
     loop {
         let Some(claim) = store.claim_next_within(me, &mine, PATIENCE)? else {
@@ -78,7 +82,7 @@ fn work(store: &Store, me: &AgentId, thread: ThreadId, is_sleepy: bool, news: &S
             let _ = news.send(News { what, agent: me.to_string(), task });
         };
         tell(What::Claimed { again: claim.task.attempts > 1 });
-        thread::sleep(if is_sleepy { Duration::MAX } else { TURN });
+        thread::sleep(turn);
         tell(if answer(store, me, &claim)? { What::Done } else { What::TurnedAway });
     }
 }

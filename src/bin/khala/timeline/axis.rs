@@ -140,6 +140,9 @@ pub(crate) fn range(from: Timestamp, to: Timestamp) -> String {
     let (begin, end) = (civil(from.as_micros()), civil(to.as_micros()));
     let end_format = if begin.date() == end.date() { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" };
     let (begin, end) = (begin.strftime("%Y-%m-%d %H:%M:%S"), end.strftime(end_format));
+    if from == to {
+        return format!("{begin} UTC");
+    }
     format!("{begin} to {end} UTC, {}", duration(to.as_micros() - from.as_micros()))
 }
 
@@ -173,18 +176,32 @@ mod tests {
     fn marks_stand_on_round_moments_whatever_the_range() {
         assert_eq!(labels("2026-01-01T12:00:00Z", "2026-01-01T12:00:09Z").first().unwrap(), "12:00:00");
         assert_eq!(
-            labels("2026-01-01T12:00:00.0001Z", "2026-01-01T12:00:00.0041Z"),
-            ["12:00:00.001", "12:00:00.002", "12:00:00.003", "12:00:00.004"].map(String::from)
+            labels("2026-01-01T12:00:00.00015Z", "2026-01-01T12:00:00.00075Z"),
+            [
+                "12:00:00.000200",
+                "12:00:00.000300",
+                "12:00:00.000400",
+                "12:00:00.000500",
+                "12:00:00.000600",
+                "12:00:00.000700"
+            ]
+            .map(String::from)
         );
         assert_eq!(
             labels("2026-01-31T20:10:00Z", "2026-02-01T09:00:00Z"),
             ["22:00", "Feb 1", "02:00", "04:00", "06:00", "08:00"].map(String::from)
         );
         // Mondays.
-        assert_eq!(labels("2026-11-01T00:00:00Z", "2026-11-30T00:00:00Z"), ["Nov 2", "Nov 9", "Nov 16", "Nov 23", "Nov 30"].map(String::from));
+        assert_eq!(
+            labels("2026-11-01T00:00:00Z", "2026-11-30T00:00:00Z"),
+            ["Nov 2", "Nov 9", "Nov 16", "Nov 23", "Nov 30"].map(String::from)
+        );
         assert_eq!(labels("2025-11-15T00:00:00Z", "2026-04-15T00:00:00Z").first().unwrap(), "Dec 2025");
         assert_eq!(labels("2000-01-01T00:00:00Z", "2003-01-01T00:00:00Z").len(), 7, "every half a year");
-        assert_eq!(labels("0000-01-01T00:00:00Z", "9999-12-30T22:00:00Z"), ["0000", "2000", "4000", "6000", "8000"].map(String::from));
+        assert_eq!(
+            labels("0000-01-01T00:00:00Z", "9999-12-30T22:00:00Z"),
+            ["0000", "2000", "4000", "6000", "8000"].map(String::from)
+        );
     }
 
     #[test]
@@ -205,7 +222,8 @@ mod tests {
     #[test]
     fn a_moment_outside_stands_at_the_end_and_an_axis_without_length_has_one() {
         let axis = Axis::new(at("2026-01-01T00:00:00Z"), at("2026-01-01T00:00:00Z"), 10, 100);
-        let places = [0_i64, 500_000, 2_000_000].map(|later| axis.x(at("2026-01-01T00:00:00Z") + std::time::Duration::from_micros(later.unsigned_abs())));
+        let places = [0_i64, 500_000, 2_000_000]
+            .map(|later| axis.x(at("2026-01-01T00:00:00Z") + std::time::Duration::from_micros(later.unsigned_abs())));
         assert!(places.iter().zip([10.0, 60.0, 110.0]).all(|(x, wanted)| (x - wanted).abs() < 0.01), "{places:?}");
     }
 

@@ -34,6 +34,8 @@ const LANE_PADDING: i32 = 8;
 const COLUMN_TENTHS: usize = 65;
 const NAME_COLUMNS: usize = 24;
 const TITLE_COLUMNS: usize = 90;
+const LABEL_COLUMNS: usize = 48;
+const LABEL_COLUMNS_MIN: usize = 6;
 const TOOLTIP_CHARS: usize = 240;
 
 const STYLE: &str = "\
@@ -126,14 +128,8 @@ fn header(scene: &Scene) -> Group {
     let mut header = Group::new().add(title).add(text(&line, MARGIN, 54, "small"));
 
     let count = |ending: Ending| scene.tasks.iter().filter(|task| Ending::of(task, scene.now) == ending).count();
-    let endings = [
-        Ending::Completed,
-        Ending::Failed,
-        Ending::Cancelled,
-        Ending::Claimed,
-        Ending::TimedOut,
-        Ending::Waiting,
-    ];
+    let endings =
+        [Ending::Completed, Ending::Failed, Ending::Cancelled, Ending::Claimed, Ending::TimedOut, Ending::Waiting];
     let mut x = MARGIN;
     let entries = endings.into_iter().map(|ending| (ending.class(), ending.words(), count(ending)));
     for (class, words, number) in entries.chain([("message", "message", scene.messages.len())]) {
@@ -168,13 +164,14 @@ fn draw_lane(lane: &Lane<'_>, scene: &Scene, axis: &Axis, top: i32, height: i32)
         Owner::Agent(name) => (shown(name, NAME_COLUMNS), name.into()),
         Owner::Others(number) => (format!("{number} more agents"), "agents that began later than those above".into()),
     };
-    let crowded = match lane.crowded() {
-        0 => String::new(),
-        number => format!("; {number} bars stand behind others"),
-    };
-    let whole = format!("{whole}: {}, {}{crowded}", count(lane.bars.len(), "task"), count(lane.messages.len(), "message"));
+    let whole = format!("{whole}: {}, {}", count(lane.bars.len(), "task"), count(lane.messages.len(), "message"));
     let middle = top + height / 2 + 4;
     let mut group = Group::new().add(titled(text(&name, MARGIN, middle, "name"), &tooltip(&whole)));
+    let crowded = lane.crowded();
+    if crowded > 0 {
+        let words = format!("{crowded} stand behind others");
+        group = group.add(text(&words, MARGIN, middle + ROW - 2, "small"));
+    }
     let mut first_row = top + LANE_PADDING / 2;
     if !lane.messages.is_empty() {
         group = draw_messages(group, lane, axis, first_row + MARKS / 2);
@@ -220,12 +217,20 @@ fn draw_bar(bar: &Bar<'_>, scene: &Scene, axis: &Axis, top: i32) -> Group {
         if until < left + width {
             group = group.add(rectangle(until, top, left + width - until, BAR).set("class", "late"));
         }
-        let label = shown(&bar.task.role, NAME_COLUMNS);
-        if f64::from(pixels(label.width())) + 6.0 < width {
+        if let Some(label) = label(bar, width) {
             group = group.add(Text::new(label).set("x", left + 4.0).set("y", top + BAR - 3).set("class", "inside"));
         }
     }
     titled(group, &task_tooltip(bar, scene))
+}
+
+/// What stands in a bar of this width: which task it is, and which attempt if it is not the first.
+fn label(bar: &Bar<'_>, width: f64) -> Option<String> {
+    let task = bar.task;
+    let attempt = if task.attempts > 1 { format!(" ×{}", task.attempts) } else { String::new() };
+    let room = (LABEL_COLUMNS_MIN..=LABEL_COLUMNS).rev().find(|columns| f64::from(pixels(*columns)) + 6.0 < width)?;
+    let name = task.key.as_deref().filter(|key| key.width() <= room).unwrap_or(&task.instruction);
+    Some(shown(name, room.saturating_sub(attempt.width())) + &attempt)
 }
 
 fn task_tooltip(bar: &Bar<'_>, scene: &Scene) -> String {

@@ -38,7 +38,9 @@ impl Scene {
         store.read(|tx| {
             let Some(thread) = tx.thread(id)? else { return Ok(None) };
             let mut messages = tx.thread_messages(id, &MessageFilter::new())?;
-            messages.iter_mut().for_each(|message| keep_beginning(&mut message.content));
+            for message in &mut messages {
+                keep_beginning(&mut message.content);
+            }
             messages.sort_by_key(|message| message.id);
             let (mut tasks, mut after) = (Vec::new(), None);
             loop {
@@ -58,9 +60,11 @@ impl Scene {
 
     /// From when to when the picture goes: to now while anything goes on, else to the last thing that happened.
     pub(crate) fn range(&self) -> (Timestamp, Timestamp) {
-        let begun = self.tasks.iter().map(|task| task.created_at).chain(self.messages.iter().map(|said| said.created_at));
+        let begun =
+            self.tasks.iter().map(|task| task.created_at).chain(self.messages.iter().map(|said| said.created_at));
         let from = begun.clone().min().map_or(self.thread.created_at, |first| first.min(self.thread.created_at));
-        let goes_on = self.thread.status == ThreadStatus::Active || self.tasks.iter().any(|task| task.finished_at.is_none());
+        let goes_on =
+            self.thread.status == ThreadStatus::Active || self.tasks.iter().any(|task| task.finished_at.is_none());
         let ended = self.tasks.iter().filter_map(|task| task.finished_at);
         let last = begun.chain(ended).max().unwrap_or(from).max(self.thread.updated_at);
         (from, if goes_on { self.now.max(last) } else { last })
@@ -190,7 +194,9 @@ pub(crate) fn lanes(scene: &Scene) -> Vec<Lane<'_>> {
         lanes.push(others);
     }
     let most = rows_max(lanes.len());
-    lanes.iter_mut().for_each(|lane| lane.lay_out(most));
+    for lane in &mut lanes {
+        lane.lay_out(most);
+    }
     lanes
 }
 
