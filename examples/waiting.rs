@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn watch(store: &Store, began: Instant) -> khala::Result<u32> {
     let (me, mine) = (AgentId::new("guard-2")?, TaskFilter::new().role("guard"));
     let mut woken = 0;
-    while let Some(claim) = store.claim_next_within(&me, &mine, Duration::from_millis(900))? {
+    while let Some(claim) = store.claim_next_within(&me, &mine, Duration::from_millis(1_200))? {
         woken += 1;
         println!("after {:>4} ms: a task that {}", began.elapsed().as_millis(), claim.task.instruction);
         store.complete_task(claim.task.id, claim.id)?;

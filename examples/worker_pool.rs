@@ -46,7 +46,7 @@ fn main() -> Result<()> {
 fn work(store: &Store, me: &AgentId) -> Result<(AgentId, u64, u64)> {
     let mine = TaskFilter::new().role("worker");
     let (mut done, mut sum) = (0, 0);
-    while let Some(claim) = store.claim_next_within(me, &mine, Duration::from_millis(500))? {
+    while let Some(claim) = store.claim_next_within(me, &mine, Duration::from_secs(1))? {
         let number: u64 = claim.task.instruction.parse()?;
         if store.complete_task(claim.task.id, claim.id)? {
             (done, sum) = (done + 1, sum + number * number);

@@ -32,8 +32,9 @@
 //!                                └── cancel_task, finish_thread ─────────▶ cancelled   (also from open and scheduled)
 //! ```
 //!
-//! It is not a message broker, a scheduler or a general database: there are no queries but the ones offered, and one
-//! process has the file open at a time.
+//! It runs in your process: no server, no SQL engine, no background thread, no `unsafe` code. It is not a message broker (a
+//! message is said to a thread, not sent to an agent), not a general database (there are no queries but the ones offered)
+//! and not a distributed system (one process has the file open at a time; any number of its threads share the [`Store`]).
 //!
 //! # Usage
 //!
@@ -65,22 +66,57 @@
 //! # }
 //! ```
 //!
-//! An agent's loop: wait with [`Store::claim_next_within`], do the turn, [renew](Store::renew_claim) the claim if it takes
-//! long, settle it in one [`Store::write`]. Messages appended [`under`](NewMessage::under) the claim make the turn safe to
-//! repeat. When all is done, [`Store::finish_thread`].
+//! An agent's loop, and where to read on:
+//!
+//! | it | with |
+//! |---|---|
+//! | waits for a task of its role, without polling | [`Store::claim_next_within`] |
+//! | reads the conversation | [`Store::thread_messages`], [`MessageFilter::last`] |
+//! | keeps its claim while the turn lasts | [`Store::renew_claim`] |
+//! | says, completes and hands on in one step | [`Store::write`], [`NewMessage::under`] |
+//! | gives up, now or for this time | [`Store::fail_task`], [`NewTask::backoff_seconds`]; [`Store::release_task`] |
+//! | starts again after a crash and creates nothing twice | [`NewTask::key`] |
+//! | ends the thread | [`Store::finish_thread`]; later [`Store::prune`] |
+//! | lets others in by token | [`Store::register_agent`], [`Store::authenticate`] |
+//! | looks after the file | [`Store::stats`], [`Store::verify`], [`Store::checkpoint`] |
+//!
+//! The repository has a guide in ten steps, `docs/guide.md`, a page on the life of a task, and small examples of each.
 //!
 //! # Guarantees
 //!
 //! - Of any number of simultaneous callers exactly one gets the claim of a task, and only that claim settles it.
 //! - When a write returns `Ok`, it is on the disk. No answer is given earlier. Writers that come together share a sync.
 //! - A closure's operations happen all at one moment, or, when it gives back an `Err` or panics, not at all.
-//! - A read sees one snapshot of the last durable commit.
-//! - Ids rise in commit order; stored time never goes back.
+//! - A read sees one snapshot of the last durable commit, and waits for nobody.
+//! - A claim that timed out is taken away by whoever claims next; until then a late completion counts.
+//! - Thread, task and message ids rise in commit order; stored time never goes back.
 //! - A damaged file is an error, never a wrong answer; a file that is not a store is never changed.
 //!
 //! # Limits
 //!
 //! Every bound stands in [`limits`]. An input out of its bounds is an [`Error`] that names it, and changes nothing.
+//!
+//! - A write takes a sync of the disk, shared by those that come together. Closures run one after the other, so what is
+//!   slow, an agent's turn above all, stays out of them.
+//! - Opening a file reads all of it unless told otherwise: [`Builder::check_on_open`].
+//! - Network file systems are not for it: the lock that keeps a second process out is the operating system's.
+//!
+//! # Features
+//!
+//! None is on unless asked for.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `cli` | the command `khala`: a store from a shell, `cargo install khala --features cli` |
+//! | `json` | export and import as JSON Lines |
+//! | `tokio` | the same operations as futures |
+//! | `tracing` | a span for each operation and each commit, with nothing secret in it |
+//!
+//! # Versions
+//!
+//! Rust 1.90 or later. A file carries its schema version ([`Store::schema_history`]): a later khala upgrades it when it opens
+//! it, an earlier one refuses it untouched with [`Error::SchemaTooNew`]. No type of a dependency is in the public
+//! interface but serde's traits.
 //!
 //! # Time in tests
 //!

@@ -22,6 +22,8 @@ pub(crate) const CLAIM_SECONDS: u32 = 2;
 /// any moment.
 pub(crate) const TURN: Duration = Duration::from_millis(200);
 const SLOWER: Duration = Duration::from_millis(30);
+/// Longer than the process lives, unless whoever was to kill it is gone: then it is to end by itself.
+const SLEEP: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// What an agent has to tell.
@@ -56,11 +58,11 @@ pub(crate) fn plan(store: &Store) -> Result<ThreadId> {
     })
 }
 
-/// Puts the agents to it: they work until everything is done, but for the `sleepy` one, who never wakes up.
+/// Puts the agents to it: they work until everything is done, but for the `sleepy` one, who wakes up too late.
 pub(crate) fn start(store: &Store, thread: ThreadId, sleepy: &str, news: &Sender<News>) -> Vec<JoinHandle<Result<()>>> {
     let turns = (0..).map(|number| TURN + SLOWER * number);
     let agents = AGENTS.into_iter().zip(turns).map(|(name, turn)| {
-        let turn = if name == sleepy { Duration::MAX } else { turn };
+        let turn = if name == sleepy { SLEEP } else { turn };
         let (store, news) = (store.clone(), news.clone());
         thread::spawn(move || work(&store, &AgentId::new(name)?, thread, turn, &news))
     });

@@ -26,7 +26,7 @@ pub(crate) fn live(file: &Path) -> Result {
     let (sender, news) = mpsc::channel();
     crew::start(&store, thread, SLEEPER, &sender);
     drop(sender);
-    // The sleeper never goes home, so this ends only with the process, or with whoever reads it.
+    // The sleeper goes home long after it was to be killed.
     for News { what, agent, task } in news {
         let what = match what {
             What::Claimed { .. } => "claimed",
