@@ -118,9 +118,8 @@ impl Stage<'_> {
         let done: BTreeSet<_> = with(TaskStatus::Completed).map(key_of).collect();
         let there = acknowledged.intersection(&done).count();
         self.say(&format!(
-            "\n{BOLD}This process{BOLD:#} opens the file. Of {} tasks acknowledged before the kill {there} are there; {} \
-             were in hand, {} are open.\nThe same agents go on; what was in hand comes back when its {CLAIM_SECONDS} s are \
-             over.\n",
+            "\n{BOLD}This process{BOLD:#} opens the file. Of {} tasks acknowledged before the kill {there} are there.\n{} were \
+             in hand: they come back when their {CLAIM_SECONDS} s are over. {} are open. The same agents go on.\n",
             acknowledged.len(),
             in_hand.len(),
             with(TaskStatus::Open).count(),
