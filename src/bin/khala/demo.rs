@@ -38,10 +38,10 @@ use doomed::Doomed;
 /// How many tasks are done when the process is killed.
 const DONE_BEFORE: usize = 8;
 
-/// Shows what khala is for, in about five seconds and a file of its own: agents race, a process is killed, nothing is lost.
+/// Shows in five seconds what khala is for: agents race, one process is killed, nothing is lost.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-The file stays, to look at; its name is printed. No other store is touched.
+It works in a new file, whose name is printed, and leaves it there to be looked at. No other store is touched.
 
 Example: khala demo")]
 pub(crate) struct Demo {

@@ -27,7 +27,7 @@ use crate::text::bytes;
 use crate::{Answer, Result};
 use scene::Scene;
 
-/// Draws a thread as an SVG picture: a lane for each agent, a bar for each claim, a mark for each message.
+/// Draws a thread as a picture: lanes for agents, bars for claims, marks for messages.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Pointing at a bar or a mark shows what it is about. Of a task that was tried more than once the last claim is drawn: the

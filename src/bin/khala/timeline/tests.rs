@@ -51,7 +51,7 @@ impl World {
     }
 
     fn picture(&self) -> Picture {
-        Picture::of(draw(&self.scene()))
+        Picture::of(&draw(&self.scene()))
     }
 }
 
@@ -67,8 +67,8 @@ struct Picture {
 
 impl Picture {
     /// Reads it as strictly as XML wants to be read.
-    fn of(svg: String) -> Self {
-        let document = roxmltree::Document::parse(&svg).unwrap();
+    fn of(svg: &str) -> Self {
+        let document = roxmltree::Document::parse(svg).unwrap();
         let named = |name: &'static str| document.descendants().filter(move |node| node.has_tag_name((SVG, name)));
         let text = |node: roxmltree::Node<'_, '_>| node.text().unwrap_or_default().trim().to_owned();
         let in_lanes = |name: &'static str| {
@@ -92,7 +92,7 @@ impl Picture {
             bars,
             marks,
             height,
-            svg: svg.clone(),
+            svg: svg.into(),
         }
     }
 
