@@ -191,4 +191,7 @@ mod guides {
 
     #[doc = include_str!("../docs/life-of-a-task.md")]
     struct LifeOfATask;
+
+    #[doc = include_str!("../docs/moving-stores.md")]
+    struct MovingStores;
 }

@@ -106,7 +106,7 @@ impl<R: BufRead> Objects<R> {
             }
             let found = end.find(buffer);
             let bytes = buffer.get(..found.unwrap_or(buffer.len())).unwrap_or(buffer);
-            let (used, lines) = (bytes.len(), bytes.iter().filter(|byte| **byte == b'\n').count());
+            let (used, lines) = (bytes.len(), bytes.split(|byte| *byte == b'\n').skip(1).count());
             if self.object.len().saturating_add(used) > OBJECT_MAX_BYTES {
                 let bytes = self.object.len().saturating_add(used);
                 return Err(at_line(line, Error::TooLarge { field: "row", bytes, max: OBJECT_MAX_BYTES }));
