@@ -142,7 +142,8 @@ fn original() -> rusqlite::Connection {
 
 fn sha256_of(token: &str) -> String {
     use sha2::Digest as _;
-    sha2::Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect()
+    let bytes: [u8; 32] = sha2::Sha256::digest(token).into();
+    bytes.map(|byte| format!("{byte:02x}")).concat()
 }
 
 /// What `sqlite3 -json` prints for all rows of a table: an array, an object on each line.
@@ -594,7 +595,7 @@ fn the_longest_texts_go_out_and_in() {
     let error = import(&store, &(thread_line() + &line)).unwrap_err();
     assert_eq!(error.to_string(), "line 2: messages.content has 16777217 bytes; the most is 16777216");
     // A row that never ends is not gathered for ever.
-    let endless = BufReader::new(format!("{{\"content\":\"").into_bytes().leak().chain(io::repeat(b'x')));
+    let endless = BufReader::new(b"{\"content\":\"".chain(io::repeat(b'x')));
     let error = store.import(endless, &ImportOptions::new(), |_| {}).unwrap_err();
     assert!(error.to_string().starts_with("line 1: row has "), "{error}");
     assert_eq!(exported(&store), "");
