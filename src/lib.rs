@@ -109,8 +109,6 @@
 //! |---|---|
 //! | `cli` | the command `khala`: a store from a shell, `cargo install khala --features cli` |
 //! | `json` | export and import as JSON Lines |
-//! | `tokio` | the same operations as futures |
-//! | `tracing` | a span for each operation and each commit, with nothing secret in it |
 //!
 //! # Versions
 //!
