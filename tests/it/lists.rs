@@ -240,3 +240,19 @@ fn a_store_on_a_disk_says_how_much_of_it_it_takes() {
     store.append_message(thread, NewMessage::new("user", "x".repeat(100_000))).unwrap();
     assert!(store.stats().unwrap().bytes_in_use >= empty + 100_000);
 }
+
+#[test]
+fn a_transaction_counts_what_it_has_written_itself() {
+    let scene = scene();
+    let thread = scene.threads[0];
+    let counted = scene.store.write(move |tx| {
+        let before = tx.stats()?;
+        tx.append_message(thread, &NewMessage::new("user", "x".repeat(10_000)))?;
+        tx.register_agent(&AgentId::new("new")?)?;
+        Ok([before, tx.stats()?])
+    });
+    let [before, within] = counted.unwrap();
+    assert_eq!((within.messages, within.agents), (before.messages + 1, before.agents + 1));
+    assert!(within.bytes_in_use >= before.bytes_in_use + 10_000, "{before:?} {within:?}");
+    assert_eq!(scene.store.stats().unwrap(), within);
+}
