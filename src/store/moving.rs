@@ -112,7 +112,7 @@ impl Store {
     /// there.
     ///
     /// All is done in one transaction, at one moment, and every other writer waits until it is over: a second or so for
-    /// each 50,000 rows. `from` is read meanwhile, so nothing that it waits for may write to this store. Memory is
+    /// each 100,000 rows. `from` is read meanwhile, so nothing that it waits for may write to this store. Memory is
     /// bounded, whatever the number of rows.
     ///
     /// `watch` is told how many rows were read, after each. Needs the feature `json`.
