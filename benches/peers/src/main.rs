@@ -40,7 +40,6 @@ mod rival;
 mod text;
 mod work;
 
-
 use anyhow::{Context, Result};
 use clap::Parser;
 
