@@ -37,6 +37,8 @@ impl Shell {
         let path = format!("{}:{}", here.display(), std::env::var("PATH").unwrap());
         command.args(["-c", line]).current_dir(self.folder.path()).env_clear();
         command.envs([("PATH", path.as_str()), ("TERM", "xterm"), ("LANG", "C.UTF-8")]);
+        // Where coverage is measured, what the command runs counts, and no profile lands in the folder.
+        command.envs(std::env::var_os("LLVM_PROFILE_FILE").map(|file| ("LLVM_PROFILE_FILE", file)));
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }

@@ -30,7 +30,7 @@ use crate::planted::{Bug, with_bug};
 use crate::{AgentId, Error, Store, TaskFilter};
 
 /// How many cuts one file system lives through.
-const CUTS_OF_A_MACHINE: u64 = 25;
+const CUTS_OF_A_MACHINE: u64 = 28;
 
 /// How a crew's work came to its end.
 #[derive(Debug)]

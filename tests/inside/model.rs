@@ -34,12 +34,7 @@ impl Peer for Model {
         let task = self.task_mut(id);
         let open = task.status == TaskStatus::Open;
         if open {
-            task.status = TaskStatus::Claimed;
-            task.claim_id = Some(claim);
-            task.claimed_by = Some(agent.clone());
-            task.claimed_at = Some(now);
-            task.expires_at = Some(now + Duration::from_secs(task.timeout_seconds.into()));
-            task.attempts += 1;
+            rules::claim(task, claim, agent, now);
         }
         open
     }
