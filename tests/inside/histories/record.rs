@@ -176,12 +176,12 @@ impl Scene<'_> {
         })
     }
 
-    /// Lets everybody go who waits, after something has gone wrong.
+    /// Lets everybody go who waits, after something has gone wrong. With a bug in place a call can be answered with an
+    /// error now and then, so both are asked for again and again. A store that has failed tells everybody who tries.
     fn release(&self, waiting: &[Waiting]) {
-        let thread = self.store.create_thread("release", "test").map(|thread| thread.id);
         while let Some(next) = waiting.iter().find_map(Waiting::patient) {
-            // A store that has failed tells everybody who tries.
-            let _ = thread.as_ref().map(|thread| self.store.create_task(*thread, new_task(&next.one_task(), None)));
+            let thread = self.store.create_thread("release", "test");
+            let _ = thread.and_then(|thread| self.store.create_task(thread.id, new_task(&next.one_task(), None)));
             self.store.waiters().wake_all();
             std::thread::yield_now();
         }
