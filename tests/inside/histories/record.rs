@@ -176,13 +176,16 @@ impl Scene<'_> {
         })
     }
 
-    /// Lets everybody go who waits, after something has gone wrong. With a bug in place a call can be answered with an
-    /// error now and then, so both are asked for again and again. A store that has failed tells everybody who tries.
+    /// Lets everybody go, after something has gone wrong. With a bug in place a call can be answered with an error now and
+    /// then, so all is asked for again and again, and who waits for a moment waits for ever afterwards. A store that has
+    /// failed tells everybody who tries.
     fn release(&self, waiting: &[Waiting]) {
-        while let Some(next) = waiting.iter().find_map(Waiting::patient) {
-            let thread = self.store.create_thread("release", "test");
-            let _ = thread.and_then(|thread| self.store.create_task(thread.id, new_task(&next.one_task(), None)));
-            self.store.waiters().wake_all();
+        while !waiting.iter().all(Waiting::is_gone) {
+            if let Some(next) = waiting.iter().find_map(Waiting::patient) {
+                let thread = self.store.create_thread("release", "test");
+                let _ = thread.and_then(|thread| self.store.create_task(thread.id, new_task(&next.one_task(), None)));
+                self.store.waiters().wake_all();
+            }
             std::thread::yield_now();
         }
     }
@@ -212,6 +215,10 @@ impl Waiting {
 
     fn waits_for_ever_or_is_gone(&self) -> bool {
         matches!(*self.now(), Doing::Waits(Duration::MAX, _) | Doing::Gone)
+    }
+
+    fn is_gone(&self) -> bool {
+        matches!(*self.now(), Doing::Gone)
     }
 
     /// What it waits for until it comes.
