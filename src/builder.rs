@@ -8,6 +8,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::db::{Engine, Options};
 use crate::error::{Error, Result};
 use crate::limits::{BATCH_MAX_OPERATIONS, CACHE_DEFAULT_BYTES};
+#[cfg(feature = "tokio")]
+use crate::store::{AsyncStore, on_pool};
 use crate::store::{Store, bytes_on_disk, every_table};
 use crate::transfer::{Compaction, Progress};
 
@@ -52,6 +54,29 @@ impl Store {
     /// The settings, to change some before opening.
     pub fn builder() -> Builder {
         Builder::new()
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl AsyncStore {
+    /// Opens the store at `path`, or creates it if nothing is there, and runs pending migrations, on a thread for blocking
+    /// work. See [`Store::open`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::open`].
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(Store::builder(), path).await
+    }
+
+    /// The same with these settings. See [`Builder::open`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Builder::open`].
+    pub async fn open_with(builder: Builder, path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref().to_owned();
+        on_pool(move || builder.open(path)).await.map(Self::from)
     }
 }
 

@@ -169,6 +169,8 @@ pub use error::{Error, Result};
 pub use id::{AgentId, ClaimId, MessageId, TaskId, ThreadId};
 pub use messages::{Message, MessageFilter, NewMessage};
 pub use page::{Cursor, Page};
+#[cfg(feature = "tokio")]
+pub use store::AsyncStore;
 pub use store::{Stats, Store};
 pub use tasks::{Claim, NewTask, Task, TaskFilter, TaskStatus};
 pub use threads::{Thread, ThreadFilter, ThreadStatus};

@@ -27,6 +27,13 @@ pub(crate) enum Bug {
     CommitNotAwaited,
     /// A leader takes the operations out of its batch, and others can still join it.
     BatchLeftOpen,
+    /// Who joins a batch that nobody leads, and has a thread to lead it, waits for somebody else to.
+    LeadNotTaken,
+    /// A claim that was made for a future which was dropped since stays as it is.
+    #[cfg(feature = "tokio")]
+    ClaimNotGivenBack,
+    /// Who goes to sleep does not say how it is woken.
+    WakerForgotten,
     /// A claim is handed out and not stored.
     GrantNotStored,
     /// Who was woken for a task and leaves without it does not pass the wake-up on.

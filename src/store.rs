@@ -3,11 +3,17 @@
 //! Each operation has one body, on [`WriteTx`] or [`ReadTx`] in its noun's file. Here are the two ways to run a
 //! transaction, and in `store/shortcuts.rs` a shortcut for each single operation.
 
+#[cfg(feature = "tokio")]
+mod futures;
 mod moving;
 mod shortcuts;
 mod stats;
 mod waiting;
 
+#[cfg(feature = "tokio")]
+pub use futures::AsyncStore;
+#[cfg(feature = "tokio")]
+pub(crate) use futures::on_pool;
 pub(crate) use moving::every_table;
 pub use stats::Stats;
 pub(crate) use stats::bytes_on_disk;
@@ -157,6 +163,12 @@ impl Store {
     #[must_use]
     pub fn failure(&self) -> Option<&str> {
         self.inner.writer.failure()
+    }
+
+    /// What is to be closed with this handle, if it is the last.
+    #[cfg(feature = "tokio")]
+    fn into_last(self) -> Option<impl Send + use<>> {
+        Arc::into_inner(self.inner)
     }
 
     #[cfg(test)]

@@ -13,6 +13,8 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 #[cfg(feature = "json")]
 use crate::db::moment_of_ulid;
+#[cfg(feature = "tokio")]
+use crate::db::UnledBatch;
 use crate::db::{Batch, Counters, Operation, Outcome, Ran, Row, Tables, Writer, fresh_ulid};
 use crate::error::{Error, Result};
 use crate::id::{ClaimId, MessageId, TaskId, ThreadId};
@@ -209,8 +211,20 @@ where
     let call = Arc::new(Call { store, state: Mutex::new(CallState { f, answer: None }) });
     let operation: Arc<dyn Operation> = call.clone();
     let outcome = writer.run(operation);
-    let answer = call.state.lock().unwrap_or_else(PoisonError::into_inner).answer.take();
-    settle(outcome, answer)
+    settle(outcome, call.take_answer())
+}
+
+/// Has a closure run by the writer and returns at once: `then` is told how it ended, on whichever thread led its batch.
+/// If that batch has no leader yet, it comes back, and somebody has to lead it.
+#[cfg(feature = "tokio")]
+pub(crate) fn submit<T, F, G>(writer: &Writer, store: StoreKey, f: F, then: G) -> Option<UnledBatch>
+where
+    T: Send + 'static,
+    F: FnMut(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
+    G: FnOnce(Ending<T>) + Send + 'static,
+{
+    let call = Call { store, state: Mutex::new(CallState { f, answer: None }) };
+    writer.submit(Arc::new(Submitted { call, then: Mutex::new(Some(then)) }))
 }
 
 /// The same for a closure that runs once, on this thread, while every other writer waits.
@@ -230,6 +244,34 @@ struct Answer<T> {
     said: thread::Result<Result<T>>,
     news: News,
     serial: Serial,
+}
+
+/// How a call that was submitted ended.
+#[cfg(feature = "tokio")]
+pub(crate) struct Ending<T> {
+    outcome: Outcome,
+    answer: Option<Answer<T>>,
+}
+
+#[cfg(feature = "tokio")]
+impl<T> Ending<T> {
+    /// What those who wait for a task are to be told: nothing, if nothing was done.
+    pub(crate) fn take_news(&mut self) -> News {
+        let answer = self.answer.as_mut().filter(|answer| matches!(answer.said, Ok(Ok(_))));
+        let done = answer.filter(|_| self.outcome == Outcome::Committed);
+        done.map(|answer| std::mem::take(&mut answer.news)).unwrap_or_default()
+    }
+
+    /// What the closure gave back, if that is durable.
+    pub(crate) fn done(&self) -> Option<&T> {
+        let said = self.answer.as_ref().filter(|_| self.outcome == Outcome::Committed);
+        said.and_then(|answer| answer.said.as_ref().ok()?.as_ref().ok())
+    }
+
+    /// What the caller is told; a panic of its closure goes on here.
+    pub(crate) fn settle(self) -> Result<T> {
+        settle(self.outcome, self.answer).map(|(answer, _)| answer)
+    }
 }
 
 /// What the caller is told when its batch has this outcome.
@@ -261,6 +303,12 @@ struct CallState<T, F> {
     answer: Option<Answer<T>>,
 }
 
+impl<T, F> Call<T, F> {
+    fn take_answer(&self) -> Option<Answer<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).answer.take()
+    }
+}
+
 impl<T, F> Operation for Call<T, F>
 where
     T: Send,
@@ -276,6 +324,37 @@ where
         let (batch, ran, answer) = run_on(batch, self.store, |tx| (state.f)(tx));
         state.answer = Some(answer);
         (batch, ran)
+    }
+}
+
+/// A call whose caller does not wait for it in a thread.
+#[cfg(feature = "tokio")]
+struct Submitted<T, F, G> {
+    call: Call<T, F>,
+    /// Told once.
+    then: Mutex<Option<G>>,
+}
+
+#[cfg(feature = "tokio")]
+impl<T, F, G> Operation for Submitted<T, F, G>
+where
+    T: Send,
+    F: FnMut(&mut WriteTx<'_>) -> Result<T> + Send,
+    G: FnOnce(Ending<T>) + Send,
+{
+    fn run<'t>(&self, batch: Batch<'t>) -> (Batch<'t>, Ran) {
+        self.call.run(batch)
+    }
+
+    fn refuse(&self, error: Error) {
+        self.call.refuse(error);
+    }
+
+    fn finished(&self, outcome: Outcome) {
+        let then = self.then.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let ending = Ending { outcome, answer: self.call.take_answer() };
+        // An answer that nobody wants any more is dropped in there, and its destructor may panic.
+        let _ = catch_unwind(AssertUnwindSafe(|| then.map(|then| then(ending))));
     }
 }
 

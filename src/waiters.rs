@@ -15,10 +15,13 @@
 //!   tries then, not before: its try sweeps, and what that opens wakes the others. It is not the first in line if there
 //!   is another, so that it seldom has to hand over.
 //! - Nobody polls. Who goes to sleep has tried since every task that it was not woken for was opened.
+//! - Whoever waits, be it a thread or a future, is woken through a [`Waker`], and not before the line is unlocked: what a waker
+//!   does is its executor's business.
 //!
 //! The locks and the time come from the parent module, so that a checker of schedules can put its own in their place.
 
 use std::collections::BTreeMap;
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use super::sync::{Arc, Condvar, Instant, Mutex, MutexGuard, PoisonError};
@@ -45,6 +48,8 @@ struct Line {
     /// When the timekeeper is to try, if it knows of anything that will be due. On the machine's clock, which it sleeps
     /// by: of two moments in stored time the later can be nearer, if the store's clock has jumped since the first was told.
     next_due: Option<Instant>,
+    /// To be woken when the line is unlocked.
+    to_wake: Vec<Waker>,
 }
 
 #[derive(Debug)]
@@ -56,7 +61,17 @@ struct Waiter {
     trying_for: Option<Opened>,
     /// Whether it is to try again for another reason.
     nudged: bool,
-    bell: Arc<Condvar>,
+    /// How it is woken, if it sleeps.
+    waker: Option<Waker>,
+}
+
+/// What somebody does who has tried in vain.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Next {
+    /// There may be something to claim.
+    TryAgain,
+    /// Sleeps until it is woken, or it is this moment.
+    Sleep(Option<Instant>),
 }
 
 /// Why a wait ended.
@@ -78,13 +93,8 @@ impl Waiters {
         if line.timekeeper.is_none() || line.timekeeper == first {
             line.timekeeper = Some(number);
         }
-        let waiter = Waiter {
-            filter: filter.clone(),
-            woken_for: None,
-            trying_for: None,
-            nudged: false,
-            bell: Arc::new(Condvar::new()),
-        };
+        let filter = filter.clone();
+        let waiter = Waiter { filter, woken_for: None, trying_for: None, nudged: false, waker: None };
         line.waiting.insert(number, waiter);
         Place { waiters: self, number, claimed: None }
     }
@@ -94,22 +104,23 @@ impl Waiters {
         if news.opened.is_empty() && news.due_in.is_none() && !news.many_opened {
             return;
         }
-        let mut line = self.lock();
-        if news.many_opened {
-            line.waiting.values_mut().for_each(Waiter::nudge);
-        }
-        for task in news.opened.into_values() {
-            line.wake_for(task);
-        }
-        if let Some(due_in) = news.due_in {
-            line.expect(due_in);
-        }
+        self.change(|line| {
+            if news.many_opened {
+                line.nudge_all();
+            }
+            for task in news.opened.into_values() {
+                line.wake_for(task);
+            }
+            if let Some(due_in) = news.due_in {
+                line.expect(due_in);
+            }
+        });
     }
 
     /// Wakes everybody: from now on the store has nothing more to tell them.
     pub(crate) fn wake_all(&self) {
         if !planted(Bug::FailureNotTold) {
-            self.lock().waiting.values_mut().for_each(Waiter::nudge);
+            self.change(Line::nudge_all);
         }
     }
 
@@ -124,6 +135,16 @@ impl Waiters {
     fn lock(&self) -> MutexGuard<'_, Line> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Changes the line, and wakes those whom the change is about.
+    fn change<T>(&self, change: impl FnOnce(&mut Line) -> T) -> T {
+        let mut line = self.lock();
+        let changed = change(&mut line);
+        let to_wake = std::mem::take(&mut line.to_wake);
+        drop(line);
+        to_wake.into_iter().for_each(Waker::wake);
+        changed
+    }
 }
 
 impl Line {
@@ -131,8 +152,19 @@ impl Line {
         let mut free = self.waiting.values_mut().filter(|waiter| waiter.woken_for.is_none());
         if let Some(waiter) = free.find(|waiter| waiter.filter.lets_through(&task)) {
             waiter.woken_for = Some(task);
-            waiter.bell.notify_one();
+            self.to_wake.extend(waiter.waker.take());
         }
+    }
+
+    fn nudge_all(&mut self) {
+        for waiter in self.waiting.values_mut() {
+            waiter.nudged = true;
+            self.to_wake.extend(waiter.waker.take());
+        }
+    }
+
+    fn timekeeper(&mut self) -> Option<&mut Waiter> {
+        self.timekeeper.and_then(|place| self.waiting.get_mut(&place))
     }
 
     /// Something will be due, which the timekeeper has to know if it sleeps for longer. It need not try before then.
@@ -142,23 +174,27 @@ impl Line {
             return;
         }
         self.next_due = Some(at);
-        let timekeeper = self.timekeeper.filter(|_| !planted(Bug::DueNotTold));
-        if let Some(timekeeper) = timekeeper.and_then(|place| self.waiting.get(&place)) {
-            timekeeper.bell.notify_one();
+        if !planted(Bug::DueNotTold) {
+            let waker = self.timekeeper().and_then(|timekeeper| timekeeper.waker.take());
+            self.to_wake.extend(waker);
         }
     }
 
-    fn nudge_timekeeper(&mut self) {
-        if let Some(timekeeper) = self.timekeeper.and_then(|place| self.waiting.get_mut(&place)) {
-            timekeeper.nudge();
+    /// What this one does after a try that found nothing. If it sleeps, it is woken through this.
+    fn next(&mut self, number: u64, waker: &Waker) -> Next {
+        let due_at = self.next_due.filter(|_| self.timekeeper == Some(number));
+        let Some(waiter) = self.waiting.get_mut(&number) else { return Next::TryAgain };
+        // The try has shown what became of it.
+        waiter.trying_for = None;
+        if waiter.nudged || waiter.woken_for.is_some() || due_at.is_some_and(|at| at <= Instant::now()) {
+            return Next::TryAgain;
         }
-    }
-}
-
-impl Waiter {
-    fn nudge(&mut self) {
-        self.nudged = true;
-        self.bell.notify_one();
+        if !planted(Bug::WakerForgotten) {
+            // One of another task goes when the line is unlocked, once too often woken: dropping it may do anything.
+            let other = waiter.waker.replace(waker.clone()).filter(|other| !other.will_wake(waker));
+            self.to_wake.extend(other);
+        }
+        Next::Sleep(due_at)
     }
 }
 
@@ -188,55 +224,76 @@ impl Place<'_> {
         self.claimed = Some(task);
     }
 
-    /// Waits after a try that found nothing, until there may be something or it is `give_up_at`. The try has seen what will
-    /// be due next.
-    pub(crate) fn wait(&self, give_up_at: Option<Instant>, due_in: Option<Duration>) -> Woken {
-        let mut line = self.waiters.lock();
-        if let Some(due_in) = due_in.filter(|_| line.timekeeper == Some(self.number)) {
-            line.expect(due_in);
-        }
-        loop {
-            let due_at = line.next_due.filter(|_| line.timekeeper == Some(self.number));
-            let Some(waiter) = line.waiting.get_mut(&self.number) else { return Woken::TimeIsUp };
-            // The try has shown what became of it.
-            waiter.trying_for = None;
-            if waiter.nudged || waiter.woken_for.is_some() {
-                return Woken::TryAgain;
+    /// Said after each try that found nothing: it has seen what will be due next.
+    pub(crate) fn end_try(&self, due_in: Option<Duration>) {
+        self.waiters.change(|line| {
+            if let Some(due_in) = due_in.filter(|_| line.timekeeper == Some(self.number)) {
+                line.expect(due_in);
             }
-            let bell = Arc::clone(&waiter.bell);
+        });
+    }
+
+    /// What to do after a try that has ended: asked once more whenever this waker was woken, or it is the moment that was
+    /// said.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn next(&self, waker: &Waker) -> Next {
+        self.waiters.change(|line| line.next(self.number, waker))
+    }
+
+    /// Waits in this thread after a try that found nothing, until there may be something or it is `give_up_at`. The try has
+    /// seen what will be due next.
+    pub(crate) fn wait(&self, give_up_at: Option<Instant>, due_in: Option<Duration>) -> Woken {
+        self.end_try(due_in);
+        let bell = Arc::new(Bell(Condvar::new()));
+        let waker = Waker::from(Arc::clone(&bell));
+        let mut line = self.waiters.lock();
+        loop {
+            let Next::Sleep(due_at) = line.next(self.number, &waker) else { return Woken::TryAgain };
             let Some(wake_at) = give_up_at.into_iter().chain(due_at).min() else {
-                line = bell.wait(line).unwrap_or_else(PoisonError::into_inner);
+                line = bell.0.wait(line).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
             let now = Instant::now();
             if give_up_at.is_some_and(|at| at <= now) {
                 return Woken::TimeIsUp;
             }
-            if due_at.is_some_and(|at| at <= now) {
-                return Woken::TryAgain;
-            }
             let sleep = wake_at.saturating_duration_since(now);
-            line = bell.wait_timeout(line, sleep).unwrap_or_else(PoisonError::into_inner).0;
+            line = bell.0.wait_timeout(line, sleep).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+}
+
+/// What a thread is woken by that waits.
+struct Bell(Condvar);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_one();
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let mut line = self.waiters.lock();
-        let left = line.waiting.remove(&self.number);
-        if line.timekeeper == Some(self.number) {
-            line.timekeeper = line.waiting.keys().next_back().copied();
-            line.next_due = None;
-            if !planted(Bug::TimeNotHandedOver) {
-                line.nudge_timekeeper();
+        // Its waker goes last, when the line is unlocked.
+        let _left = self.waiters.change(|line| {
+            let mut left = line.waiting.remove(&self.number)?;
+            if line.timekeeper == Some(self.number) {
+                line.timekeeper = line.waiting.keys().next_back().copied();
+                line.next_due = None;
+                if !planted(Bug::TimeNotHandedOver) {
+                    let waker = line.timekeeper().and_then(|timekeeper| {
+                        timekeeper.nudged = true;
+                        timekeeper.waker.take()
+                    });
+                    line.to_wake.extend(waker);
+                }
             }
-        }
-        let Some(left) = left else { return };
-        for task in [left.trying_for, left.woken_for].into_iter().flatten() {
-            if Some(task.task) != self.claimed && !planted(Bug::WakeUpLost) {
-                line.wake_for(task);
+            for task in [left.trying_for.take(), left.woken_for.take()].into_iter().flatten() {
+                if Some(task.task) != self.claimed && !planted(Bug::WakeUpLost) {
+                    line.wake_for(task);
+                }
             }
-        }
+            Some(left)
+        });
     }
 }

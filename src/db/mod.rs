@@ -53,4 +53,6 @@ pub(crate) use table::{decode_row, encode_row};
 #[cfg(test)]
 pub(crate) use test_disk::TestDisk;
 pub(crate) use verify::{Counted, verify_counters, verify_rows};
+#[cfg(feature = "tokio")]
+pub(crate) use writer::UnledBatch;
 pub(crate) use writer::{Batch, Operation, Ran, Writer};

@@ -10,6 +10,10 @@
 //! While a leader waits for its turn, and while the batch before it is at work, others join: the busier the store, the
 //! larger the batches. A lone writer leads a batch of its own at once. There is no background thread.
 //!
+//! Who has no thread to wait in submits an operation instead, and is told. The batch that it opens is led by whoever gets
+//! to it first: somebody it asks to, or the next who joins and has a thread. So it waits for no pool of threads to have
+//! one free while they all wait for it.
+//!
 //! - All followers wait on one `OnceLock`, which wakes them with one system call.
 //! - The outcome is published before the turn is let go, so that the next batch gathers meanwhile.
 //!
@@ -37,40 +41,82 @@ pub(crate) struct Queue<O, T> {
     open: Mutex<Option<Arc<Joint<O>>>>,
     /// Held by the leader whose turn it is.
     turn: Mutex<T>,
+    /// Tells an operation what became of it, after all who wait for that know.
+    tell: fn(&O, Outcome),
 }
 
 /// A batch from the outside: who is in it, and what became of it.
 struct Joint<O> {
     /// Added to only under the lock of `Queue::open`, while the batch stands there.
-    operations: Mutex<Vec<O>>,
+    gathered: Mutex<Gathered<O>>,
     outcome: OnceLock<Outcome>,
 }
 
+struct Gathered<O> {
+    operations: Vec<O>,
+    /// Whether somebody waits for the turn with it.
+    is_led: bool,
+}
+
+/// A batch that somebody has to lead.
+#[cfg(feature = "tokio")]
+pub(crate) struct Unled<O>(Arc<Joint<O>>);
+
+/// How somebody joined a batch.
+struct Joined {
+    /// Nobody was in it before.
+    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "of interest to who cannot lead"))]
+    is_first: bool,
+    /// It has to lead from here on.
+    leads: bool,
+}
+
 impl<O, T> Queue<O, T> {
-    pub(crate) fn new(batch_max_operations: usize, turn: T) -> Self {
-        Self { batch_max_operations, open: Mutex::new(None), turn: Mutex::new(turn) }
+    pub(crate) fn new(batch_max_operations: usize, turn: T, tell: fn(&O, Outcome)) -> Self {
+        Self { batch_max_operations, open: Mutex::new(None), turn: Mutex::new(turn), tell }
     }
 
     /// Has this operation done in a batch with whoever else is there, by `work` or by the one of another who leads it.
-    /// Returns when its batch has an outcome. `work` must not panic.
+    /// Returns when its batch has an outcome. `work` must not panic, nor may what an operation is told.
     pub(crate) fn run(&self, operation: O, work: impl FnOnce(&[O], &mut T) -> Outcome) -> Outcome {
+        let (batch, joined) = self.join(operation, true);
+        if joined.leads { self.lead(&batch, work) } else { *batch.outcome.wait() }
+    }
+
+    /// Has this operation done in the next batch, and tells it what became of it. If it opens that batch, somebody has to
+    /// [lead](Self::lead_unled) it, and soon: others wait for it.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn submit(&self, operation: O) -> Option<Unled<O>> {
+        let (batch, joined) = self.join(operation, false);
+        joined.is_first.then_some(Unled(batch))
+    }
+
+    /// Leads the batch, unless somebody does already.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn lead_unled(&self, Unled(batch): Unled<O>, work: impl FnOnce(&[O], &mut T) -> Outcome) {
+        let was_led = std::mem::replace(&mut lock(&batch.gathered).is_led, true);
+        if !was_led {
+            self.lead(&batch, work);
+        }
+    }
+
+    /// Adds the operation to the open batch, or opens one; leads it if it can and nobody does.
+    fn join(&self, operation: O, can_lead: bool) -> (Arc<Joint<O>>, Joined) {
         let mut open = lock(&self.open);
-        if let Some(batch) = open.as_ref().map(Arc::clone) {
-            let mut operations = lock(&batch.operations);
-            operations.push(operation);
-            if operations.len() >= self.batch_max_operations {
-                *open = None;
-            }
-            drop(operations);
-            drop(open);
-            return *batch.outcome.wait();
+        let batch = Arc::clone(open.get_or_insert_with(|| {
+            let gathered = Gathered { operations: Vec::new(), is_led: false };
+            Arc::new(Joint { gathered: Mutex::new(gathered), outcome: OnceLock::new() })
+        }));
+        let mut gathered = lock(&batch.gathered);
+        let is_first = gathered.operations.is_empty();
+        let leads = can_lead && !gathered.is_led && (is_first || !planted(Bug::LeadNotTaken));
+        gathered.is_led |= leads;
+        gathered.operations.push(operation);
+        if gathered.operations.len() >= self.batch_max_operations {
+            *open = None;
         }
-        let batch = Arc::new(Joint { operations: Mutex::new(vec![operation]), outcome: OnceLock::new() });
-        if self.batch_max_operations > 1 {
-            *open = Some(Arc::clone(&batch));
-        }
-        drop(open);
-        self.lead(&batch, work)
+        drop(gathered);
+        (batch, Joined { is_first, leads })
     }
 
     /// Has this work done by itself, when its turn comes. Others gather meanwhile.
@@ -89,6 +135,7 @@ impl<O, T> Queue<O, T> {
         // Only the leader sets it, once.
         let outcome = *batch.outcome.get_or_init(|| outcome);
         drop(turn);
+        operations.iter().for_each(|operation| (self.tell)(operation, outcome));
         // Callers' closures, whose destructors may do anything, go last.
         drop(operations);
         outcome
@@ -100,13 +147,13 @@ impl<O, T> Queue<O, T> {
         if open.as_ref().is_some_and(|open| Arc::ptr_eq(open, batch)) && !planted(Bug::BatchLeftOpen) {
             *open = None;
         }
-        std::mem::take(&mut *lock(&batch.operations))
+        std::mem::take(&mut lock(&batch.gathered).operations)
     }
 
     /// How many operations wait in the batch that is open.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
-        lock(&self.open).as_ref().map_or(0, |batch| lock(&batch.operations).len())
+        lock(&self.open).as_ref().map_or(0, |batch| lock(&batch.gathered).operations.len())
     }
 }
 

@@ -21,6 +21,8 @@ use redb::WriteTransaction;
 
 use super::counters::{Counters, TimeForReaders};
 use super::engine::{End, Engine};
+#[cfg(feature = "tokio")]
+use super::queue::Unled;
 use super::queue::{Outcome, Queue};
 use super::table::Tables;
 use crate::clock::{Clock, Timestamp};
@@ -35,6 +37,10 @@ pub(crate) trait Operation: Send + Sync {
 
     /// Is told that it cannot be run, and why.
     fn refuse(&self, error: Error);
+
+    /// Is told what became of its batch, when that is durable or never will be. It must not panic. Who waits for that in
+    /// a thread knows already.
+    fn finished(&self, _: Outcome) {}
 
     /// Whether its commit is to be one after which a crashed file opens at once.
     fn is_checkpoint(&self) -> bool {
@@ -81,6 +87,10 @@ pub(crate) struct Writer {
     time: TimeForReaders,
 }
 
+/// A batch of operations that somebody has to lead.
+#[cfg(feature = "tokio")]
+pub(crate) type UnledBatch = Unled<Arc<dyn Operation>>;
+
 /// What one leader hands to the next.
 struct Turn {
     /// What the table `meta` holds.
@@ -96,7 +106,8 @@ impl Writer {
         // So that a clock behind what is stored counts from here on, and not from the first write.
         counters.now(clock.now())?;
         let time = TimeForReaders::of(&counters);
-        let queue = Queue::new(batch_max_operations, Turn { stored, counters });
+        let tell = |operation: &Arc<dyn Operation>, outcome| operation.finished(outcome);
+        let queue = Queue::new(batch_max_operations, Turn { stored, counters }, tell);
         Ok(Self { engine, clock, queue, time })
     }
 
@@ -124,10 +135,25 @@ impl Writer {
 
     /// Runs this operation in a batch with whoever else is there. Returns when what it did is durable, or never will be.
     pub(crate) fn run(&self, operation: Arc<dyn Operation>) -> Outcome {
-        self.queue.run(operation, |operations, turn| {
-            catch_unwind(AssertUnwindSafe(|| self.run_all(operations, turn)))
-                .unwrap_or_else(|_| self.fail(Outcome::Unknown, "a panic in the engine or the clock"))
-        })
+        self.queue.run(operation, |operations, turn| self.lead(operations, turn))
+    }
+
+    /// Has this operation run in the next batch, and returns at once. If it opened that batch, somebody has to
+    /// [lead](Self::lead_unled) it.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn submit(&self, operation: Arc<dyn Operation>) -> Option<UnledBatch> {
+        self.queue.submit(operation)
+    }
+
+    /// Runs the batch, unless somebody else does.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn lead_unled(&self, batch: UnledBatch) {
+        self.queue.lead_unled(batch, |operations, turn| self.lead(operations, turn));
+    }
+
+    fn lead(&self, operations: &[Arc<dyn Operation>], turn: &mut Turn) -> Outcome {
+        catch_unwind(AssertUnwindSafe(|| self.run_all(operations, turn)))
+            .unwrap_or_else(|_| self.fail(Outcome::Unknown, "a panic in the engine or the clock"))
     }
 
     /// Runs this once, on the calling thread, in a transaction of its own, while every other writer waits. For what cannot

@@ -64,11 +64,7 @@ impl Store {
         loop {
             place.begin_try();
             let claim = claim.clone();
-            let (claim, due_in) = self.write(move |tx| {
-                let claim = claim(tx)?;
-                let due = if claim.is_none() { tx.next_due()? } else { None };
-                Ok((claim, due.map(|moment| moment.duration_since(tx.now()))))
-            })?;
+            let (claim, due_in) = self.write(move |tx| try_to_claim(tx, &claim))?;
             if let Some(claim) = claim {
                 place.leave_with(claim.task.id);
                 return Ok(Some(claim));
@@ -78,4 +74,14 @@ impl Store {
             }
         }
     }
+}
+
+/// What this claims, or how far off it is that something will be due.
+pub(super) fn try_to_claim(
+    tx: &mut WriteTx<'_>,
+    claim: impl Fn(&mut WriteTx<'_>) -> Result<Option<Claim>>,
+) -> Result<(Option<Claim>, Option<Duration>)> {
+    let claim = claim(tx)?;
+    let due = if claim.is_none() { tx.next_due()? } else { None };
+    Ok((claim, due.map(|moment| moment.duration_since(tx.now()))))
 }

@@ -42,7 +42,7 @@ const FAILING: u8 = 3;
 
 /// Five writers with two operations each; batches of two at the most, or without a bound that matters.
 fn everybody_is_answered<const BATCH_MAX: usize>() {
-    let queue = Arc::new(Queue::new(BATCH_MAX, 0));
+    let queue = Arc::new(Queue::new(BATCH_MAX, 0, |_, _| {}));
     let disk = Arc::new(Disk::default());
     let writers: Vec<_> = (0..5)
         .map(|number| {
@@ -82,7 +82,7 @@ fn a_batch_of_one_at_the_most_is_one() {
 /// Two fill a batch while the leader before them is at work; a third opens the next one. Whichever of the two batches has
 /// its turn first, the full one leaves the other open.
 fn a_full_batch_does_not_close_the_next_one() {
-    let queue = Arc::new(Queue::new(2, ()));
+    let queue = Arc::new(Queue::new(2, (), |_, _| {}));
     let third_is_done = Arc::new(Mutex::new(false));
     let join = |operation| {
         let (queue, third_is_done) = (Arc::clone(&queue), Arc::clone(&third_is_done));
