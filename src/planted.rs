@@ -99,6 +99,9 @@ mod for_fuzzing {
 }
 
 #[cfg(test)]
+#[cfg(feature = "tokio")]
+pub(crate) use for_tests::plant_here;
+#[cfg(test)]
 pub(crate) use for_tests::{planted, planted_here, with_bug};
 
 #[cfg(test)]
@@ -120,6 +123,12 @@ mod for_tests {
     /// What is planted on this thread, for a test that plants it on others too.
     pub(crate) fn planted_here() -> Option<Bug> {
         PLANTED.get()
+    }
+
+    /// Plants it on this thread from here on: for threads that others make.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn plant_here(bug: Option<Bug>) {
+        PLANTED.set(bug);
     }
 
     /// What `f` gives back with this bug in place on this thread.

@@ -11,10 +11,10 @@ use std::thread;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-#[cfg(feature = "json")]
-use crate::db::moment_of_ulid;
 #[cfg(feature = "tokio")]
 use crate::db::UnledBatch;
+#[cfg(feature = "json")]
+use crate::db::moment_of_ulid;
 use crate::db::{Batch, Counters, Operation, Outcome, Ran, Row, Tables, Writer, fresh_ulid};
 use crate::error::{Error, Result};
 use crate::id::{ClaimId, MessageId, TaskId, ThreadId};

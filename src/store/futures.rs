@@ -95,7 +95,10 @@ impl From<Store> for AsyncStore {
 impl From<AsyncStore> for Store {
     fn from(mut store: AsyncStore) -> Self {
         let taken = store.store.take();
-        #[expect(clippy::expect_used, reason = "it is taken here, in `close` and in `drop`, each of which is the end of it")]
+        #[expect(
+            clippy::expect_used,
+            reason = "it is taken here, in `close` and in `drop`, each of which is the end of it"
+        )]
         taken.expect("an AsyncStore has its store until it is dropped")
     }
 }
@@ -163,7 +166,7 @@ impl AsyncStore {
 
     /// What `f` gives back, run on a thread that may block. A panic in it goes on here.
     /// What `f` gives back, run on a thread that may block. A panic in it goes on here.
-pub(crate) async fn on_pool<T: Send + 'static>(
+    pub(crate) async fn on_pool<T: Send + 'static>(
         &self,
         access: Access,
         f: impl FnOnce(&Store) -> Result<T> + Send + 'static,

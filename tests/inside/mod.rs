@@ -15,6 +15,8 @@ mod decode;
 mod drift;
 mod faults;
 mod full_disks;
+#[cfg(feature = "tokio")]
+mod futures;
 mod harness;
 mod histories;
 #[cfg(feature = "json")]

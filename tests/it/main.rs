@@ -13,6 +13,8 @@ mod batches;
 mod examples;
 mod files;
 mod fixtures;
+#[cfg(feature = "tokio")]
+mod futures;
 mod input;
 mod layers;
 mod lists;

@@ -9,9 +9,9 @@ use crate::db::AppliedMigration;
 use crate::error::Result;
 use crate::nested::Access;
 use crate::store::{Stats, Store};
+use crate::transfer::{Backup, Progress};
 #[cfg(feature = "json")]
 use crate::transfer::{Exported, ImportOptions, Imported};
-use crate::transfer::{Backup, Progress};
 
 impl AsyncStore {
     /// Makes the file one that opens at once, should the process or the machine stop before the next write. See
@@ -56,11 +56,7 @@ impl AsyncStore {
     /// # Errors
     ///
     /// Those of [`Store::backup`].
-    pub async fn backup(
-        &self,
-        to: impl AsRef<Path>,
-        watch: impl FnMut(Progress) + Send + 'static,
-    ) -> Result<Backup> {
+    pub async fn backup(&self, to: impl AsRef<Path>, watch: impl FnMut(Progress) + Send + 'static) -> Result<Backup> {
         let to = to.as_ref().to_owned();
         self.on_pool(Access::Read, move |store| store.backup(to, watch)).await
     }
