@@ -109,6 +109,7 @@
 //! |---|---|
 //! | `cli` | the command `khala`: a store from a shell, `cargo install khala --features cli` |
 //! | `json` | export and import as JSON Lines |
+//! | `tokio` | `AsyncStore`: the operations as futures that block no thread and can be dropped at any moment |
 //!
 //! # Versions
 //!

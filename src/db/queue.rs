@@ -128,14 +128,16 @@ impl<O, T> Queue<O, T> {
     fn lead(&self, batch: &Arc<Joint<O>>, work: impl FnOnce(&[O], &mut T) -> Outcome) -> Outcome {
         let mut turn = lock(&self.turn);
         let operations = self.close(batch);
+        let tell = |outcome| operations.iter().for_each(|operation| (self.tell)(operation, outcome));
         if planted(Bug::AnswerBeforeCommit) {
             let _ = batch.outcome.set(Outcome::Committed);
+            tell(Outcome::Committed);
         }
         let outcome = work(&operations, &mut turn);
         // Only the leader sets it, once.
         let outcome = *batch.outcome.get_or_init(|| outcome);
         drop(turn);
-        operations.iter().for_each(|operation| (self.tell)(operation, outcome));
+        tell(outcome);
         // Callers' closures, whose destructors may do anything, go last.
         drop(operations);
         outcome

@@ -39,6 +39,8 @@ mod schedules;
 mod shuttled;
 mod soak;
 mod sqlite;
+#[cfg(feature = "tokio")]
+mod submitted;
 mod waiters;
 mod witness;
 mod writers;

@@ -8,18 +8,29 @@
 //! | in time | scheduled tasks: one of those who wait keeps the time, hands it over when it leaves, and hears what is due |
 //! | one gives up | a wake-up that reaches somebody whose time is up is passed on |
 //! | a failure | everybody is told when the store fails |
+//! | futures | futures and a thread in one line, and one future that is dropped at some moment |
 //!
 //! A schedule in which somebody waits for ever is a deadlock to the checker, which prints how to replay it.
 
 use std::collections::BTreeMap;
+#[cfg(feature = "tokio")]
+use std::future::poll_fn;
 use std::panic::catch_unwind;
+#[cfg(feature = "tokio")]
+use std::pin::pin;
+#[cfg(feature = "tokio")]
+use std::task::Poll;
 use std::time::Duration;
 
+#[cfg(feature = "tokio")]
+use shuttle::future::block_on;
 use shuttle::sync::{Arc, Mutex};
 use shuttle::thread::{self, JoinHandle};
 
 use super::campaign::{report, times};
 use super::shuttled::time::{Instant, with_time};
+#[cfg(feature = "tokio")]
+use super::shuttled::waiters::Next;
 use super::shuttled::waiters::{Waiters, Woken};
 use crate::planted::{Bug, with_bug};
 use crate::tx::{News, Opened};
@@ -114,6 +125,28 @@ impl Desk {
     }
 }
 
+/// The same as a future, for ever. It asks again whenever its task is woken.
+#[cfg(feature = "tokio")]
+impl Desk {
+    async fn claim_in_time(&self, filter: &TaskFilter) -> Result<Option<TaskId>, Failed> {
+        let place = self.waiters.join(filter);
+        loop {
+            place.begin_try();
+            let (claimed, due_in) = self.claim(filter)?;
+            if let Some(task) = claimed {
+                place.leave_with(task);
+                return Ok(Some(task));
+            }
+            place.end_try(due_in);
+            poll_fn(|context| match place.next(context.waker()) {
+                Next::TryAgain => Poll::Ready(()),
+                Next::Sleep(_) => Poll::Pending,
+            })
+            .await;
+        }
+    }
+}
+
 type Waiting = JoinHandle<Result<Option<TaskId>, Failed>>;
 
 /// Each on a thread of its own, waiting for ever.
@@ -121,6 +154,16 @@ fn wait_for<const N: usize>(desk: &Arc<Desk>, filters: [TaskFilter; N]) -> Vec<W
     let wait = |filter| {
         let desk = Arc::clone(desk);
         thread::spawn(move || desk.claim_within(&filter, None))
+    };
+    filters.into_iter().map(wait).collect()
+}
+
+/// The same, each as a future.
+#[cfg(feature = "tokio")]
+fn wait_as_futures<const N: usize>(desk: &Arc<Desk>, filters: [TaskFilter; N]) -> Vec<Waiting> {
+    let wait = |filter| {
+        let desk = Arc::clone(desk);
+        thread::spawn(move || block_on(desk.claim_in_time(&filter)))
     };
     filters.into_iter().map(wait).collect()
 }
@@ -223,6 +266,60 @@ fn everybody_is_told_of_a_failure() {
     let told: Vec<_> = waiting.into_iter().map(|waiter| waiter.join().unwrap()).collect();
     let served = told.iter().filter(|told| told.is_ok()).count();
     assert!(served <= 1, "there was one task: {told:?}");
+}
+
+/// Two wait as futures and one as a thread; a future before them in line goes at some moment, be it after it was woken.
+#[cfg(feature = "tokio")]
+fn futures_are_served_and_one_is_dropped() {
+    const ROLES: [&str; 4] = ["writer", "reviewer", "reviewer", "writer"];
+    let desk = Arc::new(Desk::default());
+    let [writer, reviewer] = roles();
+    let leaving = thread::spawn({
+        let desk = Arc::clone(&desk);
+        move || {
+            block_on(async {
+                let any = TaskFilter::new();
+                let mut claim = pin!(desk.claim_in_time(&any));
+                for _ in 0..2 {
+                    if let Poll::Ready(claimed) = poll_fn(|context| Poll::Ready(claim.as_mut().poll(context))).await {
+                        return claimed;
+                    }
+                    shuttle::future::yield_now().await;
+                }
+                Ok(None)
+            })
+        }
+    });
+    let mut waiting = wait_as_futures(&desk, [TaskFilter::new(), writer]);
+    waiting.extend(wait_for(&desk, [reviewer]));
+    let planning = thread::spawn({
+        let desk = Arc::clone(&desk);
+        move || ROLES.into_iter().zip(0..).for_each(|(role, number)| desk.create(number, role))
+    });
+    let left_with = leaving.join().unwrap().unwrap();
+    planning.join().unwrap();
+    // Another one of its role for the one that it took.
+    for (role, number) in ROLES.into_iter().zip(0..) {
+        if left_with == Some(task(number, role).task) {
+            desk.create(101, role);
+        }
+    }
+    all_get_one(waiting, left_with);
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn no_future_waits_in_vain_in_any_schedule() {
+    random(futures_are_served_and_one_is_dropped, times(20_000));
+    with_few_switches(futures_are_served_and_one_is_dropped, times(20_000));
+    report(format_args!("futures that wait, in {} schedules, 0 violations", times(40_000)));
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn control_a_wake_up_that_a_future_loses_is_seen() {
+    seen_in(Bug::WakeUpLost, futures_are_served_and_one_is_dropped);
+    seen_in(Bug::WakerForgotten, futures_are_served_and_one_is_dropped);
 }
 
 const SCENES: [fn(); 5] = [

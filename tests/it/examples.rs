@@ -48,6 +48,16 @@ const PRINTED: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "tokio",
+        &[
+            "100 agents wait",
+            "all have gone home",
+            "letters finished; in the store",
+            "make 300",
+            "letters in the thread",
+        ],
+    ),
+    (
         "tokens",
         &[
             "in logs it is Token(secret)",
@@ -130,7 +140,7 @@ fn stands_in(block: &str, source: &str) -> bool {
     source.windows(block.len()).any(|window| window == block)
 }
 
-/// The names of the examples that need nothing but this crate's default features, and no arguments.
+/// The names of the examples that need no arguments.
 fn single_files() -> Vec<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());

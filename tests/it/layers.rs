@@ -176,6 +176,35 @@ fn the_table_layer_is_the_only_writer() {
     }
 }
 
+/// The names of the methods in these sources, `pub fn` or `pub async fn`.
+fn methods<'a>(sources: &'a Sources, files: &[&str], keyword: &str) -> Vec<&'a str> {
+    let lines = files.iter().flat_map(|file| sources[*file].lines().zip(sources[*file].lines().skip(1).chain([""])));
+    let heads = lines.filter_map(|(line, next)| Some((line.strip_prefix(keyword)?, next)));
+    let of_self = heads.filter(|(head, next)| head.contains("(&self") || next.trim_start().starts_with("&self"));
+    of_self.filter_map(|(head, _)| head.split(['(', '<']).next()).collect()
+}
+
+/// What `Store` can do and `AsyncStore` cannot.
+fn missing_as_futures(sources: &Sources) -> Vec<String> {
+    const METHODS: &[&str] = &["store.rs", "store/moving.rs", "store/shortcuts.rs", "store/waiting.rs"];
+    const FUTURES: &[&str] =
+        &["store/futures.rs", "store/futures/shortcuts.rs", "store/futures/upkeep.rs", "store/futures/waiting.rs"];
+    let futures = methods(sources, FUTURES, "    pub async fn ");
+    let methods = methods(sources, METHODS, "    pub fn ").into_iter();
+    // It waits for nothing.
+    let methods = methods.filter(|name| *name != "failure");
+    // Those of a transaction, which `store.rs` has as well, are closures' business; they have the same names.
+    methods.filter(|name| !futures.contains(name)).map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn every_operation_is_a_future_as_well() {
+    let mut sources = sources();
+    assert_eq!(missing_as_futures(&sources), [""; 0]);
+    sources.entry("store/shortcuts.rs".into()).or_default().push_str("    pub fn new_one(&self) -> Result<()> {\n");
+    assert_eq!(missing_as_futures(&sources), ["new_one"], "control");
+}
+
 #[test]
 fn control_broken_rules_are_seen() {
     let plant = |file: &str, line: &str| {
