@@ -11,6 +11,7 @@ use crate::limits::{BATCH_MAX_OPERATIONS, CACHE_DEFAULT_BYTES};
 #[cfg(feature = "tokio")]
 use crate::store::{AsyncStore, on_pool};
 use crate::store::{Store, bytes_on_disk, every_table};
+use crate::trace::operation;
 use crate::transfer::{Compaction, Progress};
 
 impl Store {
@@ -162,8 +163,15 @@ impl Builder {
     ///
     /// Those of [`Store::open`], and [`Error::InvalidInput`] for any other setting out of its bounds.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
-        self.check()?;
         let path = path.as_ref();
+        let operation = operation!("open", path = %path.display());
+        let span = operation.span();
+        let _in_span = span.enter();
+        operation.end(self.open_at(path))
+    }
+
+    fn open_at(self, path: &Path) -> Result<Store> {
+        self.check()?;
         let engine = if self.create_if_missing {
             Engine::open(path, &self.options, self.clock.as_ref())?
         } else {
@@ -200,8 +208,13 @@ impl Builder {
     /// Those of [`open`](Self::open), but that a file that does not exist is [`Error::Io`] and not created; and
     /// [`Error::Io`] when the copy cannot be made, or cannot be given to the file's owner.
     pub fn compact(self, path: impl AsRef<Path>, mut watch: impl FnMut(Progress)) -> Result<Compaction> {
-        self.check()?;
         let path = path.as_ref();
+        let operation = operation!("compact", path = %path.display());
+        operation.end(self.compact_at(path, &mut watch))
+    }
+
+    fn compact_at(self, path: &Path, watch: &mut dyn FnMut(Progress)) -> Result<Compaction> {
+        self.check()?;
         let bytes_before = bytes_on_disk(path)?;
         Engine::compact(path, &self.options, self.clock.as_ref(), &every_table(), &mut |done, total| {
             watch(Progress::new(done, Some(total)));

@@ -110,6 +110,7 @@
 //! | `cli` | the command `khala`: a store from a shell, `cargo install khala --features cli` |
 //! | `json` | export and import as JSON Lines |
 //! | `tokio` | `AsyncStore`: the operations as futures that block no thread and can be dropped at any moment |
+//! | `tracing` | a span per operation and per batch, with counts and durations and nothing secret: `docs/tracing.md` |
 //!
 //! # Versions
 //!
@@ -157,6 +158,7 @@ mod store;
 mod sync;
 mod tasks;
 mod threads;
+mod trace;
 mod transfer;
 mod tx;
 mod waiters;

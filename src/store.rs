@@ -6,6 +6,7 @@
 #[cfg(feature = "tokio")]
 mod futures;
 mod moving;
+mod rows;
 mod shortcuts;
 mod stats;
 mod waiting;
@@ -32,6 +33,7 @@ use crate::messages::Message;
 use crate::nested::{self, Access, StoreKey};
 use crate::tasks::TaskRow;
 use crate::threads::Thread;
+use crate::trace::{Operation, OperationSpan, Rows, operation};
 use crate::tx::{self, ReadTx, WriteTx};
 use crate::waiters::Waiters;
 
@@ -98,10 +100,23 @@ impl Store {
     /// - [`Error::Io`] when the file cannot be read, and [`Error::Poisoned`] from
     ///   then on.
     pub fn read<T>(&self, f: impl FnOnce(&ReadTx<'_>) -> Result<T>) -> Result<T> {
+        let operation = operation!("read");
+        let answer = self.read_in(&operation.span(), f);
+        operation.end(answer)
+    }
+
+    /// The same as an operation of its own.
+    fn read_as<T: Rows>(&self, operation: Operation, f: impl FnOnce(&ReadTx<'_>) -> Result<T>) -> Result<T> {
+        let answer = self.read_in(&operation.span(), f);
+        operation.end_with_rows(answer)
+    }
+
+    fn read_in<T>(&self, span: &OperationSpan, f: impl FnOnce(&ReadTx<'_>) -> Result<T>) -> Result<T> {
         nested::check(self.inner.key, Access::Read)?;
         self.inner.writer.check()?;
         let _told = self.inner.tell_of_a_failure();
         let _inside = nested::enter(self.inner.key, Access::Read);
+        let _in_span = span.enter();
         self.inner.writer.read(|tables, now| f(&ReadTx::new(tables, now)))
     }
 
@@ -128,10 +143,30 @@ impl Store {
         T: Send + 'static,
         F: FnMut(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
     {
+        let operation = operation!("write");
+        let answer = self.write_in(operation.span(), f);
+        operation.end(answer)
+    }
+
+    /// The same as an operation of its own.
+    fn write_as<T, F>(&self, operation: Operation, f: F) -> Result<T>
+    where
+        T: Rows + Send + 'static,
+        F: FnMut(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
+    {
+        let answer = self.write_in(operation.span(), f);
+        operation.end_with_rows(answer)
+    }
+
+    fn write_in<T, F>(&self, span: OperationSpan, f: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
+    {
         nested::check(self.inner.key, Access::Write)?;
         self.inner.writer.check()?;
         let _told = self.inner.tell_of_a_failure();
-        let (answer, news) = tx::run(&self.inner.writer, self.inner.key, f)?;
+        let (answer, news) = tx::run(&self.inner.writer, self.inner.key, span, f)?;
         self.inner.waiters.announce(news);
         Ok(answer)
     }
@@ -148,10 +183,16 @@ impl Store {
     ///
     /// Those of [`write`](Self::write).
     pub fn checkpoint(&self) -> Result<()> {
+        let operation = operation!("checkpoint");
+        let answer = self.checkpoint_in(operation.span());
+        operation.end(answer)
+    }
+
+    fn checkpoint_in(&self, span: OperationSpan) -> Result<()> {
         nested::check(self.inner.key, Access::Write)?;
         self.inner.writer.check()?;
         let _told = self.inner.tell_of_a_failure();
-        match self.inner.writer.checkpoint() {
+        match self.inner.writer.checkpoint(span) {
             Outcome::Committed => Ok(()),
             Outcome::Unknown => Err(Error::CommitUnknown),
             Outcome::Refused => Err(Error::Poisoned),
@@ -191,7 +232,7 @@ impl Store {
             clippy::redundant_closure_for_method_calls,
             reason = "the method's own lifetime is not general enough"
         )]
-        self.read(|tx| tx.verify())
+        self.read_as(operation!("verify"), |tx| tx.verify())
     }
 
     /// How much is in the store, and how much room it takes. See [`Stats`].
@@ -204,7 +245,7 @@ impl Store {
             clippy::redundant_closure_for_method_calls,
             reason = "the method's own lifetime is not general enough"
         )]
-        let mut stats = self.read(|tx| tx.stats())?;
+        let mut stats = self.read_as(operation!("stats"), |tx| tx.stats())?;
         stats.bytes_on_disk = self.inner.file.as_deref().map(bytes_on_disk).transpose()?;
         Ok(stats)
     }
@@ -219,7 +260,7 @@ impl Store {
             clippy::redundant_closure_for_method_calls,
             reason = "the method's own lifetime is not general enough"
         )]
-        self.read(|tx| tx.schema_history())
+        self.read_as(operation!("schema_history"), |tx| tx.schema_history())
     }
 }
 

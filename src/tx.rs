@@ -21,6 +21,7 @@ use crate::id::{ClaimId, MessageId, TaskId, ThreadId};
 #[cfg(feature = "json")]
 use crate::limits::IMPORT_AHEAD_MAX_SECONDS;
 use crate::nested::{self, Access, StoreKey};
+use crate::trace::OperationSpan;
 use crate::witness::{self, Serial};
 
 /// A consistent view: the last durable commit in [`Store::read`](crate::Store::read), or the transaction so far in
@@ -203,12 +204,12 @@ impl fmt::Debug for WriteTx<'_> {
 
 /// Runs a closure through the writer and gives back what it gave back, or lets its panic go on here. With it comes what
 /// the closure's transaction has to tell.
-pub(crate) fn run<T, F>(writer: &Writer, store: StoreKey, f: F) -> Result<(T, News)>
+pub(crate) fn run<T, F>(writer: &Writer, store: StoreKey, span: OperationSpan, f: F) -> Result<(T, News)>
 where
     T: Send + 'static,
     F: FnMut(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
 {
-    let call = Arc::new(Call { store, state: Mutex::new(CallState { f, answer: None }) });
+    let call = Arc::new(Call { store, span, state: Mutex::new(CallState { f, answer: None }) });
     let operation: Arc<dyn Operation> = call.clone();
     let outcome = writer.run(operation);
     settle(outcome, call.take_answer())
@@ -217,13 +218,19 @@ where
 /// Has a closure run by the writer and returns at once: `then` is told how it ended, on whichever thread led its batch.
 /// If that batch has no leader yet, it comes back, and somebody has to lead it.
 #[cfg(feature = "tokio")]
-pub(crate) fn submit<T, F, G>(writer: &Writer, store: StoreKey, f: F, then: G) -> Option<UnledBatch>
+pub(crate) fn submit<T, F, G>(
+    writer: &Writer,
+    store: StoreKey,
+    span: OperationSpan,
+    f: F,
+    then: G,
+) -> Option<UnledBatch>
 where
     T: Send + 'static,
     F: FnMut(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
     G: FnOnce(Ending<T>) + Send + 'static,
 {
-    let call = Call { store, state: Mutex::new(CallState { f, answer: None }) };
+    let call = Call { store, span, state: Mutex::new(CallState { f, answer: None }) };
     writer.submit(Arc::new(Submitted { call, then: Mutex::new(Some(then)) }))
 }
 
@@ -295,6 +302,8 @@ fn settle<T>(outcome: Outcome, answer: Option<Answer<T>>) -> Result<(T, News)> {
 /// A caller's closure and its answer, where any writer's thread can run the one and leave the other.
 struct Call<T, F> {
     store: StoreKey,
+    /// What the closure runs in, whoever runs it.
+    span: OperationSpan,
     state: Mutex<CallState<T, F>>,
 }
 
@@ -314,6 +323,10 @@ where
     T: Send,
     F: FnMut(&mut WriteTx<'_>) -> Result<T> + Send,
 {
+    fn span(&self) -> &OperationSpan {
+        &self.span
+    }
+
     fn refuse(&self, error: Error) {
         let answer = Answer { said: Ok(Err(error)), news: News::default(), serial: Serial::default() };
         self.state.lock().unwrap_or_else(PoisonError::into_inner).answer = Some(answer);
@@ -321,6 +334,7 @@ where
 
     fn run<'t>(&self, batch: Batch<'t>) -> (Batch<'t>, Ran) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let _in_span = self.span.enter();
         let (batch, ran, answer) = run_on(batch, self.store, |tx| (state.f)(tx));
         state.answer = Some(answer);
         (batch, ran)
@@ -344,6 +358,10 @@ where
 {
     fn run<'t>(&self, batch: Batch<'t>) -> (Batch<'t>, Ran) {
         self.call.run(batch)
+    }
+
+    fn span(&self) -> &OperationSpan {
+        self.call.span()
     }
 
     fn refuse(&self, error: Error) {

@@ -181,8 +181,11 @@ impl Engine {
 
     /// Applies what is pending after the first `applied` migrations, each in a transaction of its own.
     fn migrate(&self, applied: usize, clock: &dyn Clock) -> Result<()> {
-        migrate::pending(applied)
-            .try_for_each(|pending| self.write_alone(clock, |tables, now| pending.apply(tables, now)))
+        migrate::pending(applied).try_for_each(|pending| {
+            self.write_alone(clock, |tables, now| pending.apply(tables, now))?;
+            pending.tell();
+            Ok(())
+        })
     }
 
     /// What `f` makes of a snapshot of the last durable commit.

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::planted::{Bug, planted};
+use crate::trace;
 
 /// What is named when the damage cannot be put down to one table.
 pub(super) const FILE: &str = "file";
@@ -30,7 +31,11 @@ impl Failure {
 
     /// From here on the store refuses further work, for this reason if it is the first.
     pub(super) fn set(&self, reason: impl fmt::Display) {
-        self.reason.get_or_init(|| reason.to_string());
+        self.reason.get_or_init(|| {
+            let reason = reason.to_string();
+            trace::failed(&reason);
+            reason
+        });
     }
 
     /// Keeps what the operating system refused. It is not a failure yet: the engine can do without some of its writes.

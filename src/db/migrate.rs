@@ -13,6 +13,7 @@ use super::row::{Index, Row, TableDef};
 use super::table::Tables;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
+use crate::trace;
 
 /// One step from a schema to the next. What it does never changes once released: it names tables as they were then.
 struct Migration {
@@ -117,6 +118,11 @@ pub(super) fn pending(applied: usize) -> impl Iterator<Item = Pending> {
 }
 
 impl Pending {
+    /// Says that it has been applied, and is durable.
+    pub(super) fn tell(&self) {
+        trace::migrated(self.version, self.migration.name);
+    }
+
     /// Makes the change and records it.
     pub(super) fn apply(&self, tables: &mut Tables<'_>, now: Timestamp) -> Result<()> {
         (self.migration.run)(tables)?;

@@ -34,6 +34,17 @@ pub(crate) enum Outcome {
     Refused,
 }
 
+impl Outcome {
+    /// In a word.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Committed => "committed",
+            Self::Unknown => "unknown",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// A line of operations `O`, whose leaders hand a state `T` from one to the next.
 pub(crate) struct Queue<O, T> {
     batch_max_operations: usize,

@@ -29,6 +29,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
 use crate::limits::BATCH_MAX_BYTES;
 use crate::planted::{Bug, planted};
+use crate::trace::{BatchSpan, OperationSpan};
 
 /// What a caller wants done in a transaction. It may be run more than once; what counts is the last time.
 pub(crate) trait Operation: Send + Sync {
@@ -37,6 +38,9 @@ pub(crate) trait Operation: Send + Sync {
 
     /// Is told that it cannot be run, and why.
     fn refuse(&self, error: Error);
+
+    /// What it belongs to.
+    fn span(&self) -> &OperationSpan;
 
     /// Is told what became of its batch, when that is durable or never will be. It must not panic. Who waits for that in
     /// a thread knows already.
@@ -49,7 +53,7 @@ pub(crate) trait Operation: Send + Sync {
 }
 
 /// Writes nothing, and wants a commit all the same.
-struct Checkpoint;
+struct Checkpoint(OperationSpan);
 
 impl Operation for Checkpoint {
     fn run<'t>(&self, batch: Batch<'t>) -> (Batch<'t>, Ran) {
@@ -58,6 +62,10 @@ impl Operation for Checkpoint {
 
     /// It needs no moment, and gets its commit whatever the clock says.
     fn refuse(&self, _: Error) {}
+
+    fn span(&self) -> &OperationSpan {
+        &self.0
+    }
 
     fn is_checkpoint(&self) -> bool {
         true
@@ -152,8 +160,11 @@ impl Writer {
     }
 
     fn lead(&self, operations: &[Arc<dyn Operation>], turn: &mut Turn) -> Outcome {
-        catch_unwind(AssertUnwindSafe(|| self.run_all(operations, turn)))
-            .unwrap_or_else(|_| self.fail(Outcome::Unknown, "a panic in the engine or the clock"))
+        let mut span = BatchSpan::of(operations.len());
+        operations.iter().for_each(|operation| span.follows_from(operation.span()));
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.run_all(operations, turn, &mut span)))
+            .unwrap_or_else(|_| self.fail(Outcome::Unknown, "a panic in the engine or the clock"));
+        span.end(outcome.name(), outcome)
     }
 
     /// Runs this once, on the calling thread, in a transaction of its own, while every other writer waits. For what cannot
@@ -207,16 +218,16 @@ impl Writer {
     }
 
     /// Commits so that a crash from here on, until the next write, leaves a file that opens at once.
-    pub(crate) fn checkpoint(&self) -> Outcome {
-        self.run(Arc::new(Checkpoint))
+    pub(crate) fn checkpoint(&self, span: OperationSpan) -> Outcome {
+        self.run(Arc::new(Checkpoint(span)))
     }
 
-    fn run_all(&self, operations: &[Arc<dyn Operation>], turn: &mut Turn) -> Outcome {
+    fn run_all(&self, operations: &[Arc<dyn Operation>], turn: &mut Turn, span: &mut BatchSpan) -> Outcome {
         let mut pending: Vec<_> = operations.iter().collect();
         let mut stored_some = false;
         while !pending.is_empty() {
             let ended =
-                if self.failure().is_some() { Err(Outcome::Refused) } else { self.run_some(&mut pending, turn) };
+                if self.failure().is_some() { Err(Outcome::Refused) } else { self.run_some(&mut pending, turn, span) };
             match ended {
                 Ok(stored) => stored_some |= stored,
                 // Nobody is told which part of the batch is stored and which is not.
@@ -229,9 +240,14 @@ impl Writer {
 
     /// Runs pending operations in one transaction and removes from `pending` those that need not run again. Says if it
     /// stored something.
-    fn run_some(&self, pending: &mut Vec<&Arc<dyn Operation>>, turn: &mut Turn) -> Result<bool, Outcome> {
+    fn run_some(
+        &self,
+        pending: &mut Vec<&Arc<dyn Operation>>,
+        turn: &mut Turn,
+        span: &mut BatchSpan,
+    ) -> Result<bool, Outcome> {
         let transaction = self.engine.begin_write().map_err(|error| self.fail(Outcome::Refused, error))?;
-        let end = self.run_in(self.engine.tables_of(&transaction), pending, turn)?;
+        let (end, bytes) = self.run_in(self.engine.tables_of(&transaction), pending, turn)?;
         let keep = end != End::Abort;
         if keep && planted(Bug::CommitNotAwaited) {
             std::thread::spawn(|| {
@@ -240,7 +256,7 @@ impl Writer {
             });
             return Ok(keep);
         }
-        self.finish(transaction, end, turn)?;
+        span.commit(bytes, || self.finish(transaction, end, turn))?;
         Ok(keep)
     }
 
@@ -261,14 +277,14 @@ impl Writer {
     }
 
     /// Runs pending operations until all have run, they wrote as much as one commit should carry, or one of them spoils
-    /// the transaction by failing after it wrote. Says how the transaction is to end; the error is what becomes of the
-    /// batch when nothing can be done any more.
+    /// the transaction by failing after it wrote. Says how the transaction is to end, and how many bytes it has written;
+    /// the error is what becomes of the batch when nothing can be done any more.
     fn run_in(
         &self,
         tables: Tables<'_>,
         pending: &mut Vec<&Arc<dyn Operation>>,
         turn: &mut Turn,
-    ) -> Result<End, Outcome> {
+    ) -> Result<(End, usize), Outcome> {
         let mut batch = Batch { tables, counters: turn.counters.clone(), now: Timestamp::MIN };
         let mut ran = 0;
         let mut is_checkpoint = false;
@@ -293,7 +309,7 @@ impl Writer {
                 turn.counters = batch.counters;
                 turn.counters.roll_back_to(&turn.stored);
                 pending.remove(ran);
-                return Ok(End::Abort);
+                return Ok((End::Abort, 0));
             }
             ran += 1;
             is_checkpoint |= operation.is_checkpoint();
@@ -302,8 +318,9 @@ impl Writer {
             }
         }
         pending.drain(..ran);
+        let bytes = batch.tables.written_bytes();
         let end = self.keep(batch, turn)?;
-        Ok(if is_checkpoint { End::Checkpoint } else { end })
+        Ok((if is_checkpoint { End::Checkpoint } else { end }, bytes))
     }
 
     /// Takes over what the batch counted, and stores it if the batch wrote. How its transaction is to end.

@@ -21,6 +21,8 @@ use tokio::runtime::Handle;
 use super::Store;
 use crate::error::{Error, Result};
 use crate::nested::{self, Access};
+use crate::tasks::Claim;
+use crate::trace::{self, Operation, Rows, operation};
 use crate::tx::{ReadTx, WriteTx};
 
 /// A [`Store`] whose operations are futures: they never block the thread that polls them. Needs the feature `tokio`.
@@ -141,7 +143,28 @@ impl AsyncStore {
         T: Send + 'static,
         F: FnMut(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
     {
-        self.submit(f, |_| None).await
+        let operation = operation!("write");
+        let answer = self.submit(operation.span(), f, |_| None).await;
+        operation.end(answer)
+    }
+
+    /// The same as an operation of its own.
+    async fn write_as<T, F>(&self, operation: Operation, f: F) -> Result<T>
+    where
+        T: Rows + Send + 'static,
+        F: FnMut(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
+    {
+        let answer = self.submit(operation.span(), f, |_| None).await;
+        operation.end_with_rows(answer)
+    }
+
+    /// The same, if it claims: a claim that nobody receives is given back.
+    async fn claim_as<F>(&self, operation: Operation, f: F) -> Result<Option<Claim>>
+    where
+        F: FnMut(&mut WriteTx<'_>) -> Result<Option<Claim>> + Send + 'static,
+    {
+        let answer = self.submit(operation.span(), f, Option::as_ref).await;
+        operation.end_with_rows(answer)
     }
 
     /// Why the store refuses further work, if it does. See [`Store::failure`].
@@ -180,7 +203,12 @@ impl AsyncStore {
 
 /// What `f` gives back, run on a thread that may block. A panic in it goes on here.
 pub(crate) async fn on_pool<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    match Handle::current().spawn_blocking(f).await {
+    let span = trace::current();
+    let run = move || {
+        let _in_span = span.enter();
+        f()
+    };
+    match Handle::current().spawn_blocking(run).await {
         Ok(answer) => answer,
         Err(ended) => match ended.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),

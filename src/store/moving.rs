@@ -13,6 +13,7 @@ use crate::messages::Message;
 use crate::nested::{self, Access};
 use crate::tasks::{Instruction, TaskRow};
 use crate::threads::Thread;
+use crate::trace::operation;
 #[cfg(feature = "json")]
 use crate::transfer::{self, Exported, ImportOptions, Imported};
 use crate::transfer::{Backup, Progress};
@@ -65,7 +66,7 @@ impl Store {
     pub fn backup(&self, to: impl AsRef<Path>, mut watch: impl FnMut(Progress)) -> Result<Backup> {
         let to = to.as_ref();
         let bytes_before = self.inner.file.as_deref().map(bytes_on_disk).transpose()?;
-        let rows = self.read(|tx| {
+        let rows = self.read_as(operation!("backup"), |tx| {
             crate::db::back_up(tx.tables(), to, &every_table(), &mut |done, total| {
                 watch(Progress::new(done, Some(total)));
             })?;
@@ -100,7 +101,7 @@ impl Store {
     /// [`Error::Io`](crate::Error::Io) when `to` cannot be written, and those of [`read`](Self::read).
     #[cfg(feature = "json")]
     pub fn export(&self, to: impl io::Write, mut watch: impl FnMut(Progress)) -> Result<Exported> {
-        self.read(|tx| transfer::export(tx, to, &mut watch))
+        self.read_as(operation!("export"), |tx| transfer::export(tx, to, &mut watch))
     }
 
     /// Adds the rows that these lines of JSON describe, all of them or, when one is refused, none, and says how many. A
@@ -142,12 +143,21 @@ impl Store {
         options: &ImportOptions,
         mut watch: impl FnMut(Progress),
     ) -> Result<Imported> {
+        let operation = operation!("import");
+        let span = operation.span();
+        let _in_span = span.enter();
+        let imported = self.run_alone(|tx| transfer::import(tx, from, options, &mut watch));
+        operation.end_with_rows(imported)
+    }
+
+    /// Runs this in a transaction of its own, while every other writer waits.
+    #[cfg(feature = "json")]
+    fn run_alone<T>(&self, f: impl FnOnce(&mut tx::WriteTx<'_>) -> Result<T>) -> Result<T> {
         nested::check(self.inner.key, Access::Write)?;
         self.inner.writer.check()?;
         let _told = self.inner.tell_of_a_failure();
-        let import = |tx: &mut tx::WriteTx<'_>| transfer::import(tx, from, options, &mut watch);
-        let (imported, news) = tx::run_alone(&self.inner.writer, self.inner.key, import)?;
+        let (answer, news) = tx::run_alone(&self.inner.writer, self.inner.key, f)?;
         self.inner.waiters.announce(news);
-        Ok(imported)
+        Ok(answer)
     }
 }

@@ -10,6 +10,7 @@ use crate::messages::{Message, MessageFilter, NewMessage};
 use crate::page::Page;
 use crate::tasks::{Claim, NewTask, Task, TaskFilter};
 use crate::threads::{Thread, ThreadFilter, ThreadStatus};
+use crate::trace::operation;
 #[cfg(doc)]
 use crate::tx::{ReadTx, WriteTx};
 
@@ -22,7 +23,7 @@ impl Store {
     /// Those of [`WriteTx::create_thread`] and of [`write`](Self::write).
     pub fn create_thread(&self, workflow: &str, initiator: &str) -> Result<Thread> {
         let (workflow, initiator) = (workflow.to_owned(), initiator.to_owned());
-        self.write(move |tx| tx.create_thread(&workflow, &initiator))
+        self.write_as(operation!("create_thread"), move |tx| tx.create_thread(&workflow, &initiator))
     }
 
     /// The thread with this id, or `None`.
@@ -31,7 +32,7 @@ impl Store {
     ///
     /// Those of [`read`](Self::read).
     pub fn thread(&self, id: ThreadId) -> Result<Option<Thread>> {
-        self.read(|tx| tx.thread(id))
+        self.read_as(operation!("thread", thread = %id), |tx| tx.thread(id))
     }
 
     /// The threads the filter lets through, a page at a time. See [`ReadTx::threads`].
@@ -40,7 +41,7 @@ impl Store {
     ///
     /// Those of [`ReadTx::threads`] and of [`read`](Self::read).
     pub fn threads(&self, filter: &ThreadFilter) -> Result<Page<Thread>> {
-        self.read(|tx| tx.threads(filter))
+        self.read_as(operation!("threads"), |tx| tx.threads(filter))
     }
 
     /// Ends a thread for good, and cancels its unfinished tasks. See [`WriteTx::finish_thread`].
@@ -50,7 +51,9 @@ impl Store {
     /// Those of [`WriteTx::finish_thread`] and of [`write`](Self::write).
     pub fn finish_thread(&self, id: ThreadId, status: ThreadStatus, result: Option<&str>) -> Result<Thread> {
         let result = result.map(str::to_owned);
-        self.write(move |tx| tx.finish_thread(id, status, result.as_deref()))
+        self.write_as(operation!("finish_thread", thread = %id), move |tx| {
+            tx.finish_thread(id, status, result.as_deref())
+        })
     }
 
     /// Removes a thread with its messages and tasks. See [`WriteTx::delete_thread`].
@@ -59,7 +62,7 @@ impl Store {
     ///
     /// Those of [`WriteTx::delete_thread`] and of [`write`](Self::write).
     pub fn delete_thread(&self, id: ThreadId) -> Result<bool> {
-        self.write(move |tx| tx.delete_thread(id))
+        self.write_as(operation!("delete_thread", thread = %id), move |tx| tx.delete_thread(id))
     }
 
     /// Removes the threads that finished before this moment, and says how many. See [`WriteTx::prune`].
@@ -70,11 +73,12 @@ impl Store {
     ///
     /// Those of [`write`](Self::write).
     pub fn prune(&self, before: Timestamp) -> Result<u64> {
+        let mut operation = operation!("prune");
         let mut pruned = 0;
-        while self.write(move |tx| tx.prune_one(before))? {
+        while operation.step(self.write_in(operation.span(), move |tx| tx.prune_one(before)))? {
             pruned += 1;
         }
-        Ok(pruned)
+        operation.end_with_rows(Ok(pruned))
     }
 
     /// Appends a message to a thread. See [`WriteTx::append_message`].
@@ -83,7 +87,7 @@ impl Store {
     ///
     /// Those of [`WriteTx::append_message`] and of [`write`](Self::write).
     pub fn append_message(&self, thread: ThreadId, message: NewMessage) -> Result<Message> {
-        self.write(move |tx| tx.append_message(thread, &message))
+        self.write_as(operation!("append_message", %thread), move |tx| tx.append_message(thread, &message))
     }
 
     /// Appends messages to a thread in one step. See [`WriteTx::append_messages`].
@@ -92,7 +96,7 @@ impl Store {
     ///
     /// Those of [`WriteTx::append_messages`] and of [`write`](Self::write).
     pub fn append_messages(&self, thread: ThreadId, messages: Vec<NewMessage>) -> Result<Vec<Message>> {
-        self.write(move |tx| tx.append_messages(thread, &messages))
+        self.write_as(operation!("append_messages", %thread), move |tx| tx.append_messages(thread, &messages))
     }
 
     /// Appends a message only if the thread's newest one is the expected one. See [`WriteTx::append_message_at`].
@@ -106,7 +110,9 @@ impl Store {
         message: NewMessage,
         expected: Option<MessageId>,
     ) -> Result<Message> {
-        self.write(move |tx| tx.append_message_at(thread, &message, expected))
+        self.write_as(operation!("append_message_at", %thread), move |tx| {
+            tx.append_message_at(thread, &message, expected)
+        })
     }
 
     /// The messages of a thread that match, by step. See [`ReadTx::thread_messages`].
@@ -115,7 +121,7 @@ impl Store {
     ///
     /// Those of [`ReadTx::thread_messages`] and of [`read`](Self::read).
     pub fn thread_messages(&self, thread: ThreadId, filter: &MessageFilter) -> Result<Vec<Message>> {
-        self.read(|tx| tx.thread_messages(thread, filter))
+        self.read_as(operation!("thread_messages", %thread), |tx| tx.thread_messages(thread, filter))
     }
 
     /// Adds a task to a thread. See [`WriteTx::create_task`].
@@ -124,7 +130,7 @@ impl Store {
     ///
     /// Those of [`WriteTx::create_task`] and of [`write`](Self::write).
     pub fn create_task(&self, thread: ThreadId, task: NewTask) -> Result<Task> {
-        self.write(move |tx| tx.create_task(thread, &task))
+        self.write_as(operation!("create_task", %thread), move |tx| tx.create_task(thread, &task))
     }
 
     /// Adds tasks to a thread in one step. See [`WriteTx::create_tasks`].
@@ -133,7 +139,7 @@ impl Store {
     ///
     /// Those of [`WriteTx::create_tasks`] and of [`write`](Self::write).
     pub fn create_tasks(&self, thread: ThreadId, tasks: Vec<NewTask>) -> Result<Vec<Task>> {
-        self.write(move |tx| tx.create_tasks(thread, &tasks))
+        self.write_as(operation!("create_tasks", %thread), move |tx| tx.create_tasks(thread, &tasks))
     }
 
     /// The task with this id, or `None`.
@@ -142,7 +148,7 @@ impl Store {
     ///
     /// Those of [`read`](Self::read).
     pub fn task(&self, id: TaskId) -> Result<Option<Task>> {
-        self.read(|tx| tx.task(id))
+        self.read_as(operation!("task", task = %id), |tx| tx.task(id))
     }
 
     /// The tasks the filter lets through, a page at a time. See [`ReadTx::tasks`].
@@ -151,7 +157,7 @@ impl Store {
     ///
     /// Those of [`ReadTx::tasks`] and of [`read`](Self::read).
     pub fn tasks(&self, filter: &TaskFilter) -> Result<Page<Task>> {
-        self.read(|tx| tx.tasks(filter))
+        self.read_as(operation!("tasks"), |tx| tx.tasks(filter))
     }
 
     /// The open tasks of all roles, oldest first, at most `limit`. See [`ReadTx::open_tasks`].
@@ -160,7 +166,7 @@ impl Store {
     ///
     /// Those of [`read`](Self::read).
     pub fn open_tasks(&self, limit: usize) -> Result<Vec<Task>> {
-        self.read(|tx| tx.open_tasks(limit))
+        self.read_as(operation!("open_tasks"), |tx| tx.open_tasks(limit))
     }
 
     /// Claims an open task; `None` says that somebody else was first. See [`WriteTx::claim_task`].
@@ -170,7 +176,7 @@ impl Store {
     /// Those of [`WriteTx::claim_task`] and of [`write`](Self::write).
     pub fn claim_task(&self, id: TaskId, agent: &AgentId) -> Result<Option<Claim>> {
         let agent = agent.clone();
-        self.write(move |tx| tx.claim_task(id, &agent))
+        self.write_as(operation!("claim_task", task = %id, %agent), move |tx| tx.claim_task(id, &agent))
     }
 
     /// Claims the task whose turn it is. See [`WriteTx::claim_next`].
@@ -180,7 +186,7 @@ impl Store {
     /// Those of [`WriteTx::claim_next`] and of [`write`](Self::write).
     pub fn claim_next(&self, agent: &AgentId, filter: &TaskFilter) -> Result<Option<Claim>> {
         let (agent, filter) = (agent.clone(), filter.clone());
-        self.write(move |tx| tx.claim_next(&agent, &filter))
+        self.write_as(operation!("claim_next", %agent), move |tx| tx.claim_next(&agent, &filter))
     }
 
     /// Makes a claim last its full time from now. See [`WriteTx::renew_claim`].
@@ -189,7 +195,7 @@ impl Store {
     ///
     /// Those of [`WriteTx::renew_claim`] and of [`write`](Self::write).
     pub fn renew_claim(&self, id: TaskId, claim: ClaimId) -> Result<bool> {
-        self.write(move |tx| tx.renew_claim(id, claim))
+        self.write_as(operation!("renew_claim", task = %id), move |tx| tx.renew_claim(id, claim))
     }
 
     /// Gives a task back, the attempt not counted. See [`WriteTx::release_task`].
@@ -198,7 +204,7 @@ impl Store {
     ///
     /// Those of [`WriteTx::release_task`] and of [`write`](Self::write).
     pub fn release_task(&self, id: TaskId, claim: ClaimId) -> Result<bool> {
-        self.write(move |tx| tx.release_task(id, claim))
+        self.write_as(operation!("release_task", task = %id), move |tx| tx.release_task(id, claim))
     }
 
     /// Completes a task under a claim; `false` says that the claim is no longer the task's. See
@@ -208,7 +214,7 @@ impl Store {
     ///
     /// Those of [`WriteTx::complete_task`] and of [`write`](Self::write).
     pub fn complete_task(&self, id: TaskId, claim: ClaimId) -> Result<bool> {
-        self.write(move |tx| tx.complete_task(id, claim))
+        self.write_as(operation!("complete_task", task = %id), move |tx| tx.complete_task(id, claim))
     }
 
     /// Ends an attempt that went wrong; the task is tried again while attempts remain. See [`WriteTx::fail_task`].
@@ -218,7 +224,7 @@ impl Store {
     /// Those of [`WriteTx::fail_task`] and of [`write`](Self::write).
     pub fn fail_task(&self, id: TaskId, claim: ClaimId, reason: &str) -> Result<bool> {
         let reason = reason.to_owned();
-        self.write(move |tx| tx.fail_task(id, claim, &reason))
+        self.write_as(operation!("fail_task", task = %id), move |tx| tx.fail_task(id, claim, &reason))
     }
 
     /// Ends a task that is not wanted any more. See [`WriteTx::cancel_task`].
@@ -227,7 +233,7 @@ impl Store {
     ///
     /// Those of [`WriteTx::cancel_task`] and of [`write`](Self::write).
     pub fn cancel_task(&self, id: TaskId) -> Result<bool> {
-        self.write(move |tx| tx.cancel_task(id))
+        self.write_as(operation!("cancel_task", task = %id), move |tx| tx.cancel_task(id))
     }
 
     /// Takes away every claim that has timed out, and says how many. See [`WriteTx::expire_timed_out_tasks`].
@@ -239,12 +245,13 @@ impl Store {
     ///
     /// Those of [`write`](Self::write).
     pub fn expire_timed_out_tasks(&self) -> Result<u64> {
+        let mut operation = operation!("expire_timed_out_tasks");
         let mut expired = 0;
         loop {
-            let swept = self.write(|tx| tx.sweep(EXPIRE_SLICE_TASKS))?;
+            let swept = operation.step(self.write_in(operation.span(), |tx| tx.sweep(EXPIRE_SLICE_TASKS)))?;
             expired += u64::try_from(swept.expired).unwrap_or(u64::MAX);
             if swept.is_all {
-                return Ok(expired);
+                return operation.end_with_rows(Ok(expired));
             }
         }
     }
@@ -256,7 +263,7 @@ impl Store {
     /// Those of [`WriteTx::register_agent`] and of [`write`](Self::write).
     pub fn register_agent(&self, id: &AgentId) -> Result<Token> {
         let id = id.clone();
-        self.write(move |tx| tx.register_agent(&id))
+        self.write_as(operation!("register_agent", agent = %id), move |tx| tx.register_agent(&id))
     }
 
     /// Gives a registered agent a new token. See [`WriteTx::rotate_token`].
@@ -266,7 +273,7 @@ impl Store {
     /// Those of [`WriteTx::rotate_token`] and of [`write`](Self::write).
     pub fn rotate_token(&self, id: &AgentId) -> Result<Token> {
         let id = id.clone();
-        self.write(move |tx| tx.rotate_token(&id))
+        self.write_as(operation!("rotate_token", agent = %id), move |tx| tx.rotate_token(&id))
     }
 
     /// Removes an agent's registration, and with it its token. See [`WriteTx::remove_agent`].
@@ -276,7 +283,7 @@ impl Store {
     /// Those of [`WriteTx::remove_agent`] and of [`write`](Self::write).
     pub fn remove_agent(&self, id: &AgentId) -> Result<bool> {
         let id = id.clone();
-        self.write(move |tx| tx.remove_agent(&id))
+        self.write_as(operation!("remove_agent", agent = %id), move |tx| tx.remove_agent(&id))
     }
 
     /// The agent whose token this is, or `None`. See [`ReadTx::authenticate`].
@@ -285,7 +292,7 @@ impl Store {
     ///
     /// Those of [`read`](Self::read).
     pub fn authenticate(&self, token: &str) -> Result<Option<Agent>> {
-        self.read(|tx| tx.authenticate(token))
+        self.read_as(operation!("authenticate"), |tx| tx.authenticate(token))
     }
 
     /// The registered agents by name. See [`ReadTx::agents`].
@@ -294,7 +301,7 @@ impl Store {
     ///
     /// Those of [`ReadTx::agents`] and of [`read`](Self::read).
     pub fn agents(&self, after: Option<&AgentId>, limit: usize) -> Result<Vec<Agent>> {
-        self.read(|tx| tx.agents(after, limit))
+        self.read_as(operation!("agents"), |tx| tx.agents(after, limit))
     }
 
     /// The registered agent of this name, or `None`.
@@ -303,6 +310,6 @@ impl Store {
     ///
     /// Those of [`read`](Self::read).
     pub fn agent(&self, id: &AgentId) -> Result<Option<Agent>> {
-        self.read(|tx| tx.agent(id))
+        self.read_as(operation!("agent", agent = %id), |tx| tx.agent(id))
     }
 }

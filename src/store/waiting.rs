@@ -6,6 +6,7 @@ use super::Store;
 use crate::error::Result;
 use crate::id::AgentId;
 use crate::tasks::{Claim, TaskFilter};
+use crate::trace::{Operation, operation};
 use crate::tx::WriteTx;
 use crate::waiters::Woken;
 
@@ -48,13 +49,15 @@ impl Store {
     ///
     /// Those of [`write`](Self::write). A store that fails wakes everybody who waits.
     pub fn claim_next_within(&self, agent: &AgentId, filter: &TaskFilter, patience: Duration) -> Result<Option<Claim>> {
+        let operation = operation!("claim_next_within", %agent);
         let (agent, wanted) = (agent.clone(), filter.clone());
-        self.claim_within(filter, patience, move |tx| tx.claim_next(&agent, &wanted))
+        self.claim_within(operation, filter, patience, move |tx| tx.claim_next(&agent, &wanted))
     }
 
     /// The same, with this for a try.
     pub(crate) fn claim_within(
         &self,
+        mut operation: Operation,
         filter: &TaskFilter,
         patience: Duration,
         claim: impl Fn(&mut WriteTx<'_>) -> Result<Option<Claim>> + Clone + Send + 'static,
@@ -64,13 +67,14 @@ impl Store {
         loop {
             place.begin_try();
             let claim = claim.clone();
-            let (claim, due_in) = self.write(move |tx| try_to_claim(tx, &claim))?;
+            let tried = self.write_in(operation.span(), move |tx| try_to_claim(tx, &claim));
+            let (claim, due_in) = operation.step(tried)?;
             if let Some(claim) = claim {
                 place.leave_with(claim.task.id);
-                return Ok(Some(claim));
+                return operation.end_with_rows(Ok(Some(claim)));
             }
             if place.wait(give_up_at, due_in) == Woken::TimeIsUp {
-                return Ok(None);
+                return operation.end_with_rows(Ok(None));
             }
         }
     }

@@ -17,6 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["nested"],
     &["db"],
     &["clock", "id", "limits", "error", "witness"],
+    &["trace"],
     &["planted", "sync"],
 ];
 

@@ -20,6 +20,8 @@ mod layers;
 mod lists;
 mod random_store;
 mod semantics;
+#[cfg(feature = "tracing")]
+mod tracing;
 #[cfg(feature = "json")]
 mod transfer;
 mod waiting;

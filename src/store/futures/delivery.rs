@@ -19,12 +19,13 @@ use crate::id::{ClaimId, TaskId};
 use crate::nested::{self, Access};
 use crate::planted::{Bug, planted};
 use crate::tasks::Claim;
+use crate::trace::{OperationSpan, operation};
 use crate::tx::{self, Ending, WriteTx};
 
 impl AsyncStore {
     /// What a write closure gives back, when it is durable. If the future is dropped before, the claim that `claimed` finds
     /// in it is given back.
-    pub(super) async fn submit<T, F>(&self, f: F, claimed: fn(&T) -> Option<&Claim>) -> Result<T>
+    pub(super) async fn submit<T, F>(&self, span: OperationSpan, f: F, claimed: fn(&T) -> Option<&Claim>) -> Result<T>
     where
         T: Send + 'static,
         F: FnMut(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
@@ -36,7 +37,7 @@ impl AsyncStore {
         inner.writer.check()?;
         let (sender, receiver) = oneshot::channel();
         let (store, then_on) = (self.clone(), runtime.clone());
-        self.start(&runtime, f, move |ending| {
+        self.start(&runtime, span, f, move |ending| {
             // If nobody is there any more, it comes back and is dropped.
             let _ = sender.send(Delivery { ending: Some(ending), claimed, store, runtime: then_on });
         });
@@ -45,7 +46,7 @@ impl AsyncStore {
     }
 
     /// Has a write closure run, and what becomes of it told to `then`, on whichever thread leads its batch.
-    fn start<T, F, G>(&self, runtime: &Handle, f: F, then: G)
+    fn start<T, F, G>(&self, runtime: &Handle, span: OperationSpan, f: F, then: G)
     where
         T: Send + 'static,
         F: FnMut(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
@@ -53,7 +54,7 @@ impl AsyncStore {
     {
         let inner = &self.store().inner;
         let store = self.clone();
-        let unled = tx::submit(&inner.writer, inner.key, f, move |mut ending| {
+        let unled = tx::submit(&inner.writer, inner.key, span, f, move |mut ending| {
             store.store().inner.waiters.announce(ending.take_news());
             then(ending);
         });
@@ -71,7 +72,11 @@ impl AsyncStore {
 
     fn give_back(&self, runtime: &Handle, task: TaskId, claim: ClaimId) {
         if !planted(Bug::ClaimNotGivenBack) {
-            self.start(runtime, move |tx| tx.release_task(task, claim), drop);
+            let operation = operation!("give_back", %task);
+            let release = move |tx: &mut WriteTx<'_>| tx.release_task(task, claim);
+            self.start(runtime, operation.span(), release, move |ending| {
+                drop(operation.end_with_rows(ending.settle()))
+            });
         }
     }
 }

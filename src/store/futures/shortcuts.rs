@@ -7,11 +7,13 @@ use crate::error::Result;
 use crate::id::{AgentId, ClaimId, MessageId, TaskId, ThreadId};
 use crate::limits::EXPIRE_SLICE_TASKS;
 use crate::messages::{Message, MessageFilter, NewMessage};
+use crate::nested::Access;
 use crate::page::Page;
 #[cfg(doc)]
 use crate::store::Store;
 use crate::tasks::{Claim, NewTask, Task, TaskFilter};
 use crate::threads::{Thread, ThreadFilter, ThreadStatus};
+use crate::trace::operation;
 
 /// The operations, one by one.
 impl AsyncStore {
@@ -22,7 +24,7 @@ impl AsyncStore {
     /// Those of [`Store::create_thread`].
     pub async fn create_thread(&self, workflow: &str, initiator: &str) -> Result<Thread> {
         let (workflow, initiator) = (workflow.to_owned(), initiator.to_owned());
-        self.write(move |tx| tx.create_thread(&workflow, &initiator)).await
+        self.write_as(operation!("create_thread"), move |tx| tx.create_thread(&workflow, &initiator)).await
     }
 
     /// The thread with this id, or `None`. See [`Store::thread`].
@@ -31,7 +33,7 @@ impl AsyncStore {
     ///
     /// Those of [`Store::thread`].
     pub async fn thread(&self, id: ThreadId) -> Result<Option<Thread>> {
-        self.read(move |tx| tx.thread(id)).await
+        self.on_pool(Access::Read, move |store| store.thread(id)).await
     }
 
     /// The threads the filter lets through, a page at a time. See [`Store::threads`].
@@ -41,7 +43,7 @@ impl AsyncStore {
     /// Those of [`Store::threads`].
     pub async fn threads(&self, filter: &ThreadFilter) -> Result<Page<Thread>> {
         let filter = filter.clone();
-        self.read(move |tx| tx.threads(&filter)).await
+        self.on_pool(Access::Read, move |store| store.threads(&filter)).await
     }
 
     /// Ends a thread for good, and cancels its unfinished tasks. See [`Store::finish_thread`].
@@ -51,7 +53,10 @@ impl AsyncStore {
     /// Those of [`Store::finish_thread`].
     pub async fn finish_thread(&self, id: ThreadId, status: ThreadStatus, result: Option<&str>) -> Result<Thread> {
         let result = result.map(str::to_owned);
-        self.write(move |tx| tx.finish_thread(id, status, result.as_deref())).await
+        self.write_as(operation!("finish_thread", thread = %id), move |tx| {
+            tx.finish_thread(id, status, result.as_deref())
+        })
+        .await
     }
 
     /// Removes a thread with its messages and tasks. See [`Store::delete_thread`].
@@ -60,7 +65,7 @@ impl AsyncStore {
     ///
     /// Those of [`Store::delete_thread`].
     pub async fn delete_thread(&self, id: ThreadId) -> Result<bool> {
-        self.write(move |tx| tx.delete_thread(id)).await
+        self.write_as(operation!("delete_thread", thread = %id), move |tx| tx.delete_thread(id)).await
     }
 
     /// Removes the threads that finished before this moment, and says how many. See [`Store::prune`].
@@ -71,11 +76,12 @@ impl AsyncStore {
     ///
     /// Those of [`Store::prune`].
     pub async fn prune(&self, before: Timestamp) -> Result<u64> {
+        let mut operation = operation!("prune");
         let mut pruned = 0;
-        while self.write(move |tx| tx.prune_one(before)).await? {
+        while operation.step(self.submit(operation.span(), move |tx| tx.prune_one(before), |_| None).await)? {
             pruned += 1;
         }
-        Ok(pruned)
+        operation.end_with_rows(Ok(pruned))
     }
 
     /// Appends a message to a thread. See [`Store::append_message`].
@@ -84,7 +90,7 @@ impl AsyncStore {
     ///
     /// Those of [`Store::append_message`].
     pub async fn append_message(&self, thread: ThreadId, message: NewMessage) -> Result<Message> {
-        self.write(move |tx| tx.append_message(thread, &message)).await
+        self.write_as(operation!("append_message", %thread), move |tx| tx.append_message(thread, &message)).await
     }
 
     /// Appends messages to a thread in one step. See [`Store::append_messages`].
@@ -93,7 +99,7 @@ impl AsyncStore {
     ///
     /// Those of [`Store::append_messages`].
     pub async fn append_messages(&self, thread: ThreadId, messages: Vec<NewMessage>) -> Result<Vec<Message>> {
-        self.write(move |tx| tx.append_messages(thread, &messages)).await
+        self.write_as(operation!("append_messages", %thread), move |tx| tx.append_messages(thread, &messages)).await
     }
 
     /// Appends a message only if the thread's newest one is the expected one. See [`Store::append_message_at`].
@@ -107,7 +113,10 @@ impl AsyncStore {
         message: NewMessage,
         expected: Option<MessageId>,
     ) -> Result<Message> {
-        self.write(move |tx| tx.append_message_at(thread, &message, expected)).await
+        self.write_as(operation!("append_message_at", %thread), move |tx| {
+            tx.append_message_at(thread, &message, expected)
+        })
+        .await
     }
 
     /// The messages of a thread that match, by step. See [`Store::thread_messages`].
@@ -117,7 +126,7 @@ impl AsyncStore {
     /// Those of [`Store::thread_messages`].
     pub async fn thread_messages(&self, thread: ThreadId, filter: &MessageFilter) -> Result<Vec<Message>> {
         let filter = filter.clone();
-        self.read(move |tx| tx.thread_messages(thread, &filter)).await
+        self.on_pool(Access::Read, move |store| store.thread_messages(thread, &filter)).await
     }
 
     /// Adds a task to a thread. See [`Store::create_task`].
@@ -126,7 +135,7 @@ impl AsyncStore {
     ///
     /// Those of [`Store::create_task`].
     pub async fn create_task(&self, thread: ThreadId, task: NewTask) -> Result<Task> {
-        self.write(move |tx| tx.create_task(thread, &task)).await
+        self.write_as(operation!("create_task", %thread), move |tx| tx.create_task(thread, &task)).await
     }
 
     /// Adds tasks to a thread in one step. See [`Store::create_tasks`].
@@ -135,7 +144,7 @@ impl AsyncStore {
     ///
     /// Those of [`Store::create_tasks`].
     pub async fn create_tasks(&self, thread: ThreadId, tasks: Vec<NewTask>) -> Result<Vec<Task>> {
-        self.write(move |tx| tx.create_tasks(thread, &tasks)).await
+        self.write_as(operation!("create_tasks", %thread), move |tx| tx.create_tasks(thread, &tasks)).await
     }
 
     /// The task with this id, or `None`. See [`Store::task`].
@@ -144,7 +153,7 @@ impl AsyncStore {
     ///
     /// Those of [`Store::task`].
     pub async fn task(&self, id: TaskId) -> Result<Option<Task>> {
-        self.read(move |tx| tx.task(id)).await
+        self.on_pool(Access::Read, move |store| store.task(id)).await
     }
 
     /// The tasks the filter lets through, a page at a time. See [`Store::tasks`].
@@ -154,7 +163,7 @@ impl AsyncStore {
     /// Those of [`Store::tasks`].
     pub async fn tasks(&self, filter: &TaskFilter) -> Result<Page<Task>> {
         let filter = filter.clone();
-        self.read(move |tx| tx.tasks(&filter)).await
+        self.on_pool(Access::Read, move |store| store.tasks(&filter)).await
     }
 
     /// The open tasks of all roles, oldest first, at most `limit`. See [`Store::open_tasks`].
@@ -163,7 +172,7 @@ impl AsyncStore {
     ///
     /// Those of [`Store::open_tasks`].
     pub async fn open_tasks(&self, limit: usize) -> Result<Vec<Task>> {
-        self.read(move |tx| tx.open_tasks(limit)).await
+        self.on_pool(Access::Read, move |store| store.open_tasks(limit)).await
     }
 
     /// Claims an open task; `None` says that somebody else was first. See [`Store::claim_task`].
@@ -175,7 +184,7 @@ impl AsyncStore {
     /// Those of [`Store::claim_task`].
     pub async fn claim_task(&self, id: TaskId, agent: &AgentId) -> Result<Option<Claim>> {
         let agent = agent.clone();
-        self.submit(move |tx| tx.claim_task(id, &agent), Option::as_ref).await
+        self.claim_as(operation!("claim_task", task = %id, %agent), move |tx| tx.claim_task(id, &agent)).await
     }
 
     /// Claims the task whose turn it is. See [`Store::claim_next`].
@@ -187,7 +196,7 @@ impl AsyncStore {
     /// Those of [`Store::claim_next`].
     pub async fn claim_next(&self, agent: &AgentId, filter: &TaskFilter) -> Result<Option<Claim>> {
         let (agent, filter) = (agent.clone(), filter.clone());
-        self.submit(move |tx| tx.claim_next(&agent, &filter), Option::as_ref).await
+        self.claim_as(operation!("claim_next", %agent), move |tx| tx.claim_next(&agent, &filter)).await
     }
 
     /// Makes a claim last its full time from now. See [`Store::renew_claim`].
@@ -196,7 +205,7 @@ impl AsyncStore {
     ///
     /// Those of [`Store::renew_claim`].
     pub async fn renew_claim(&self, id: TaskId, claim: ClaimId) -> Result<bool> {
-        self.write(move |tx| tx.renew_claim(id, claim)).await
+        self.write_as(operation!("renew_claim", task = %id), move |tx| tx.renew_claim(id, claim)).await
     }
 
     /// Gives a task back, the attempt not counted. See [`Store::release_task`].
@@ -205,7 +214,7 @@ impl AsyncStore {
     ///
     /// Those of [`Store::release_task`].
     pub async fn release_task(&self, id: TaskId, claim: ClaimId) -> Result<bool> {
-        self.write(move |tx| tx.release_task(id, claim)).await
+        self.write_as(operation!("release_task", task = %id), move |tx| tx.release_task(id, claim)).await
     }
 
     /// Completes a task under a claim; `false` says that the claim is no longer the task's. See [`Store::complete_task`].
@@ -214,7 +223,7 @@ impl AsyncStore {
     ///
     /// Those of [`Store::complete_task`].
     pub async fn complete_task(&self, id: TaskId, claim: ClaimId) -> Result<bool> {
-        self.write(move |tx| tx.complete_task(id, claim)).await
+        self.write_as(operation!("complete_task", task = %id), move |tx| tx.complete_task(id, claim)).await
     }
 
     /// Ends an attempt that went wrong; the task is tried again while attempts remain. See [`Store::fail_task`].
@@ -224,7 +233,7 @@ impl AsyncStore {
     /// Those of [`Store::fail_task`].
     pub async fn fail_task(&self, id: TaskId, claim: ClaimId, reason: &str) -> Result<bool> {
         let reason = reason.to_owned();
-        self.write(move |tx| tx.fail_task(id, claim, &reason)).await
+        self.write_as(operation!("fail_task", task = %id), move |tx| tx.fail_task(id, claim, &reason)).await
     }
 
     /// Ends a task that is not wanted any more. See [`Store::cancel_task`].
@@ -233,7 +242,7 @@ impl AsyncStore {
     ///
     /// Those of [`Store::cancel_task`].
     pub async fn cancel_task(&self, id: TaskId) -> Result<bool> {
-        self.write(move |tx| tx.cancel_task(id)).await
+        self.write_as(operation!("cancel_task", task = %id), move |tx| tx.cancel_task(id)).await
     }
 
     /// Takes away every claim that has timed out, and says how many. See [`Store::expire_timed_out_tasks`].
@@ -244,12 +253,14 @@ impl AsyncStore {
     ///
     /// Those of [`Store::expire_timed_out_tasks`].
     pub async fn expire_timed_out_tasks(&self) -> Result<u64> {
+        let mut operation = operation!("expire_timed_out_tasks");
         let mut expired = 0;
         loop {
-            let swept = self.write(|tx| tx.sweep(EXPIRE_SLICE_TASKS)).await?;
+            let swept =
+                operation.step(self.submit(operation.span(), |tx| tx.sweep(EXPIRE_SLICE_TASKS), |_| None).await)?;
             expired += u64::try_from(swept.expired).unwrap_or(u64::MAX);
             if swept.is_all {
-                return Ok(expired);
+                return operation.end_with_rows(Ok(expired));
             }
         }
     }
@@ -263,7 +274,7 @@ impl AsyncStore {
     /// Those of [`Store::register_agent`].
     pub async fn register_agent(&self, id: &AgentId) -> Result<Token> {
         let id = id.clone();
-        self.write(move |tx| tx.register_agent(&id)).await
+        self.write_as(operation!("register_agent", agent = %id), move |tx| tx.register_agent(&id)).await
     }
 
     /// Gives a registered agent a new token. See [`Store::rotate_token`].
@@ -275,7 +286,7 @@ impl AsyncStore {
     /// Those of [`Store::rotate_token`].
     pub async fn rotate_token(&self, id: &AgentId) -> Result<Token> {
         let id = id.clone();
-        self.write(move |tx| tx.rotate_token(&id)).await
+        self.write_as(operation!("rotate_token", agent = %id), move |tx| tx.rotate_token(&id)).await
     }
 
     /// Removes an agent's registration, and with it its token. See [`Store::remove_agent`].
@@ -285,7 +296,7 @@ impl AsyncStore {
     /// Those of [`Store::remove_agent`].
     pub async fn remove_agent(&self, id: &AgentId) -> Result<bool> {
         let id = id.clone();
-        self.write(move |tx| tx.remove_agent(&id)).await
+        self.write_as(operation!("remove_agent", agent = %id), move |tx| tx.remove_agent(&id)).await
     }
 
     /// The agent whose token this is, or `None`. See [`Store::authenticate`].
@@ -295,7 +306,7 @@ impl AsyncStore {
     /// Those of [`Store::authenticate`].
     pub async fn authenticate(&self, token: &str) -> Result<Option<Agent>> {
         let token = token.to_owned();
-        self.read(move |tx| tx.authenticate(&token)).await
+        self.on_pool(Access::Read, move |store| store.authenticate(&token)).await
     }
 
     /// The registered agents by name. See [`Store::agents`].
@@ -305,7 +316,7 @@ impl AsyncStore {
     /// Those of [`Store::agents`].
     pub async fn agents(&self, after: Option<&AgentId>, limit: usize) -> Result<Vec<Agent>> {
         let after = after.cloned();
-        self.read(move |tx| tx.agents(after.as_ref(), limit)).await
+        self.on_pool(Access::Read, move |store| store.agents(after.as_ref(), limit)).await
     }
 
     /// The registered agent of this name, or `None`. See [`Store::agent`].
@@ -315,6 +326,6 @@ impl AsyncStore {
     /// Those of [`Store::agent`].
     pub async fn agent(&self, id: &AgentId) -> Result<Option<Agent>> {
         let id = id.clone();
-        self.read(move |tx| tx.agent(&id)).await
+        self.on_pool(Access::Read, move |store| store.agent(&id)).await
     }
 }

@@ -12,6 +12,7 @@ use super::AsyncStore;
 use crate::error::Result;
 use crate::id::AgentId;
 use crate::tasks::{Claim, TaskFilter};
+use crate::trace::operation;
 use crate::tx::WriteTx;
 use crate::waiters::{Next, Place, Woken};
 
@@ -35,20 +36,22 @@ impl AsyncStore {
         filter: &TaskFilter,
         patience: Duration,
     ) -> Result<Option<Claim>> {
+        let mut operation = operation!("claim_next_within", %agent);
         let give_up_at = Instant::now().checked_add(patience);
         let place = self.store().inner.waiters.join(filter);
         loop {
             place.begin_try();
             let (agent, wanted) = (agent.clone(), filter.clone());
             let a_try = move |tx: &mut WriteTx<'_>| try_to_claim(tx, |tx| tx.claim_next(&agent, &wanted));
-            let (claim, due_in) = self.submit(a_try, |(claim, _)| claim.as_ref()).await?;
+            let tried = self.submit(operation.span(), a_try, |(claim, _)| claim.as_ref()).await;
+            let (claim, due_in) = operation.step(tried)?;
             if let Some(claim) = claim {
                 place.leave_with(claim.task.id);
-                return Ok(Some(claim));
+                return operation.end_with_rows(Ok(Some(claim)));
             }
             place.end_try(due_in);
             if wait(&place, give_up_at).await == Woken::TimeIsUp {
-                return Ok(None);
+                return operation.end_with_rows(Ok(None));
             }
         }
     }

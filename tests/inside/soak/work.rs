@@ -14,6 +14,7 @@ use super::Flaw;
 use super::watch::Progress;
 use crate::limits::CLOCK_MAX;
 use crate::planted::with_bug;
+use crate::trace::operation;
 use crate::{
     Error, MessageFilter, MessageId, NewMessage, Result, Store, TaskFilter, ThreadFilter, ThreadId, ThreadStatus,
     Timestamp, WriteTx,
@@ -159,12 +160,17 @@ impl Work<'_> {
                 let last = Arc::new(Mutex::new(None));
                 let told = Arc::clone(&last);
                 let patience = Duration::from_millis(random.u64(..100));
-                self.store.claim_within(&task_filter(*role, *thread), patience, move |tx| {
-                    let done = logged(tx, log, &asked, flaw)?;
-                    let claim = if let Made::Claim(claim) = &done.made { Some(claim.clone()) } else { None };
-                    *told.lock().unwrap() = Some(done);
-                    Ok(claim)
-                })?;
+                self.store.claim_within(
+                    operation!("claim_next_within"),
+                    &task_filter(*role, *thread),
+                    patience,
+                    move |tx| {
+                        let done = logged(tx, log, &asked, flaw)?;
+                        let claim = if let Made::Claim(claim) = &done.made { Some(claim.clone()) } else { None };
+                        *told.lock().unwrap() = Some(done);
+                        Ok(claim)
+                    },
+                )?;
                 let last = last.lock().unwrap().take();
                 Ok(last.unwrap())
             }

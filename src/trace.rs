@@ -1,0 +1,315 @@
+//! Spans for whoever collects them, with the feature `tracing`; without it nothing, at compile time.
+//!
+//! | span | is about | fields |
+//! |---|---|---|
+//! | `khala::operation` | a call of the application, from its beginning to its answer | `operation`, ids it is about, what came of it |
+//! | `khala::batch` | a transaction or a few that share a commit, on the thread that leads it | how many, how much, how long |
+//!
+//! Nothing secret is in them: no token, no claim id, no text that an agent or a person wrote. Of an error only its kind is
+//! told, since its text can repeat an input. This file alone names the crate.
+
+#[cfg(not(feature = "tracing"))]
+pub(crate) use for_nobody::{BatchSpan, Operation, OperationSpan, failed, migrated};
+#[cfg(feature = "tracing")]
+pub(crate) use for_subscribers::{BatchSpan, Operation, OperationSpan, failed, migrated};
+
+/// The span of an operation: its name, and the ids it is about as they are given to `tracing::span!`.
+#[cfg(feature = "tracing")]
+macro_rules! operation {
+    ($name:literal $(, $($fields:tt)*)?) => {
+        $crate::trace::Operation::new(tracing::debug_span!(
+            target: "khala",
+            "operation",
+            operation = $name,
+            $($($fields)*,)?
+            rows = tracing::field::Empty,
+            outcome = tracing::field::Empty,
+            elapsed_us = tracing::field::Empty,
+        ))
+    };
+}
+
+/// Nothing. The ids are not even looked at.
+#[cfg(not(feature = "tracing"))]
+macro_rules! operation {
+    ($($fields:tt)*) => {
+        $crate::trace::Operation
+    };
+}
+
+#[cfg(all(feature = "tokio", not(feature = "tracing")))]
+pub(crate) use for_nobody::current;
+#[cfg(all(feature = "tokio", feature = "tracing"))]
+pub(crate) use for_subscribers::current;
+pub(crate) use operation;
+
+/// How many rows an answer is: given back, changed, or found to be gone; `None` of one that is not about rows.
+pub(crate) trait Rows {
+    #[cfg_attr(not(feature = "tracing"), allow(dead_code, reason = "nobody is told"))]
+    fn rows(&self) -> Option<u64> {
+        Some(1)
+    }
+}
+
+impl Rows for () {
+    fn rows(&self) -> Option<u64> {
+        None
+    }
+}
+
+impl Rows for u64 {
+    fn rows(&self) -> Option<u64> {
+        Some(*self)
+    }
+}
+
+impl Rows for bool {
+    fn rows(&self) -> Option<u64> {
+        Some((*self).into())
+    }
+}
+
+impl<T> Rows for Option<T> {
+    fn rows(&self) -> Option<u64> {
+        Some(self.is_some().into())
+    }
+}
+
+impl<T> Rows for Vec<T> {
+    fn rows(&self) -> Option<u64> {
+        self.len().try_into().ok()
+    }
+}
+
+#[cfg(feature = "tracing")]
+mod for_subscribers {
+    use std::time::{Duration, Instant};
+
+    use tracing::Span;
+    use tracing::field::Empty;
+
+    use super::Rows;
+    use crate::error::{Error, Result};
+
+    /// What a closure runs in, on whichever thread.
+    pub(crate) type OperationSpan = Span;
+
+    /// An operation under way. If it ends without an answer, because its future is dropped or somebody panics, that is what
+    /// came of it.
+    #[derive(Debug)]
+    pub(crate) struct Operation {
+        span: Span,
+        started: Option<Instant>,
+        outcome: &'static str,
+    }
+
+    impl Operation {
+        pub(crate) fn new(span: Span) -> Self {
+            // Nobody looks at the clock for a span that nobody collects.
+            let started = (!span.is_disabled()).then(Instant::now);
+            Self { span, started, outcome: "dropped" }
+        }
+
+        pub(crate) fn span(&self) -> OperationSpan {
+            self.span.clone()
+        }
+
+        /// Ends it with this answer, and gives it back.
+        pub(crate) fn end<T>(mut self, answer: Result<T>) -> Result<T> {
+            self.outcome = "ok";
+            self.step(answer)
+        }
+
+        /// The same, and how many rows that are.
+        pub(crate) fn end_with_rows<T: Rows>(self, answer: Result<T>) -> Result<T> {
+            if let Some(rows) = answer.as_ref().ok().and_then(Rows::rows) {
+                self.span.record("rows", rows);
+            }
+            self.end(answer)
+        }
+
+        /// A part of it has this answer, and it ends there if that is an error.
+        pub(crate) fn step<T>(&mut self, answer: Result<T>) -> Result<T> {
+            if let Err(error) = &answer {
+                self.outcome = kind(error);
+            }
+            answer
+        }
+    }
+
+    impl Drop for Operation {
+        fn drop(&mut self) {
+            if let Some(started) = self.started {
+                self.span.record("outcome", self.outcome);
+                self.span.record("elapsed_us", micros(started.elapsed()));
+            }
+        }
+    }
+
+    /// A batch at work.
+    #[derive(Debug)]
+    pub(crate) struct BatchSpan {
+        span: Span,
+        started: Option<Instant>,
+        transactions: u64,
+        bytes: u64,
+        committing: Duration,
+    }
+
+    impl BatchSpan {
+        /// Of so many operations. It belongs to none of those who share it: it follows from each.
+        pub(crate) fn of(operations: usize) -> Self {
+            let span = tracing::debug_span!(
+                target: "khala",
+                parent: None,
+                "batch",
+                operations,
+                transactions = Empty,
+                bytes = Empty,
+                outcome = Empty,
+                committing_us = Empty,
+                elapsed_us = Empty,
+            );
+            let started = (!span.is_disabled()).then(Instant::now);
+            Self { span, started, transactions: 0, bytes: 0, committing: Duration::ZERO }
+        }
+
+        pub(crate) fn follows_from(&self, operation: &OperationSpan) {
+            self.span.follows_from(operation);
+        }
+
+        /// What `commit` gives back: the end of a transaction that wrote so many bytes.
+        pub(crate) fn commit<T>(&mut self, bytes: usize, commit: impl FnOnce() -> T) -> T {
+            let started = self.started.map(|_| Instant::now());
+            let committed = commit();
+            self.transactions += 1;
+            self.bytes = self.bytes.saturating_add(bytes.try_into().unwrap_or(u64::MAX));
+            self.committing += started.map_or(Duration::ZERO, |started| started.elapsed());
+            committed
+        }
+
+        /// Ends it with this outcome, and gives it back.
+        pub(crate) fn end<T>(self, outcome: &'static str, answer: T) -> T {
+            if let Some(started) = self.started {
+                self.span.record("transactions", self.transactions);
+                self.span.record("bytes", self.bytes);
+                self.span.record("outcome", outcome);
+                self.span.record("committing_us", micros(self.committing));
+                self.span.record("elapsed_us", micros(started.elapsed()));
+            }
+            answer
+        }
+    }
+
+    /// What the caller is in.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn current() -> OperationSpan {
+        Span::current()
+    }
+
+    /// The store refuses further work. The reason has file names in it and what the operating system or the engine said.
+    pub(crate) fn failed(reason: &str) {
+        tracing::error!(target: "khala", reason, "the store has failed; reopen it");
+    }
+
+    /// A file has been brought to this schema.
+    pub(crate) fn migrated(version: u32, name: &str) {
+        tracing::info!(target: "khala", version, name, "migrated");
+    }
+
+    fn micros(duration: Duration) -> u64 {
+        duration.as_micros().try_into().unwrap_or(u64::MAX)
+    }
+
+    /// The name of an error's variant.
+    fn kind(error: &Error) -> &'static str {
+        match error {
+            Error::ThreadNotFound(_) => "ThreadNotFound",
+            Error::TaskNotFound(_) => "TaskNotFound",
+            Error::AgentExists(_) => "AgentExists",
+            Error::AgentNotFound(_) => "AgentNotFound",
+            Error::ThreadFinished(_) => "ThreadFinished",
+            Error::ThreadMoved { .. } => "ThreadMoved",
+            Error::ClaimLost(_) => "ClaimLost",
+            Error::KeyConflict { .. } => "KeyConflict",
+            Error::InvalidInput { .. } => "InvalidInput",
+            Error::TooLarge { .. } => "TooLarge",
+            Error::SchemaTooNew { .. } => "SchemaTooNew",
+            Error::NotAStore { .. } => "NotAStore",
+            Error::AlreadyOpen { .. } => "AlreadyOpen",
+            Error::FileExists { .. } => "FileExists",
+            Error::Import { .. } => "Import",
+            Error::Corrupt { .. } => "Corrupt",
+            Error::Poisoned => "Poisoned",
+            Error::CommitUnknown => "CommitUnknown",
+            Error::Io { .. } => "Io",
+            Error::Aborted { .. } => "Aborted",
+            Error::Nested => "Nested",
+        }
+    }
+}
+
+#[cfg(not(feature = "tracing"))]
+mod for_nobody {
+    use super::Rows;
+    use crate::error::Result;
+
+    /// Nothing.
+    #[derive(Clone, Debug)]
+    pub(crate) struct OperationSpan;
+
+    impl OperationSpan {
+        pub(crate) const fn enter(&self) {}
+    }
+
+    /// Nothing.
+    #[derive(Debug)]
+    pub(crate) struct Operation;
+
+    impl Operation {
+        pub(crate) const fn span(&self) -> OperationSpan {
+            OperationSpan
+        }
+
+        pub(crate) fn end<T>(self, answer: Result<T>) -> Result<T> {
+            answer
+        }
+
+        pub(crate) fn end_with_rows<T: Rows>(self, answer: Result<T>) -> Result<T> {
+            answer
+        }
+
+        pub(crate) fn step<T>(&mut self, answer: Result<T>) -> Result<T> {
+            answer
+        }
+    }
+
+    /// Nothing.
+    #[derive(Debug)]
+    pub(crate) struct BatchSpan;
+
+    impl BatchSpan {
+        pub(crate) const fn of(_: usize) -> Self {
+            Self
+        }
+
+        pub(crate) const fn follows_from(&self, _: &OperationSpan) {}
+
+        pub(crate) fn commit<T>(&mut self, _: usize, commit: impl FnOnce() -> T) -> T {
+            commit()
+        }
+
+        pub(crate) fn end<T>(self, _: &'static str, answer: T) -> T {
+            answer
+        }
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) const fn current() -> OperationSpan {
+        OperationSpan
+    }
+
+    pub(crate) const fn failed(_: &str) {}
+
+    pub(crate) const fn migrated(_: u32, _: &str) {}
+}

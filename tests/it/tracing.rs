@@ -1,0 +1,449 @@
+//! What the spans tell: every operation and every batch, what came of it and how long it took, and nothing secret.
+
+use std::collections::BTreeMap;
+use std::fmt::{Debug, Write as _};
+use std::sync::{Arc, Barrier, Mutex, MutexGuard};
+
+use ::tracing::field::{Field, Visit};
+use ::tracing::span::{Attributes, Id, Record};
+use ::tracing::{Dispatch, Event, Metadata, Subscriber};
+use khala::{
+    AgentId, Error, MessageFilter, NewMessage, NewTask, Store, TaskFilter, TaskStatus, ThreadFilter, ThreadStatus,
+};
+
+/// What is told, as it came.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Spans>>);
+
+#[derive(Default)]
+struct Spans {
+    spans: Vec<Span>,
+    events: Vec<Said>,
+    /// Entered and not left, on any thread: the tests enter one at a time.
+    inside: Vec<u64>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Span {
+    name: &'static str,
+    fields: BTreeMap<&'static str, String>,
+    follows_from: Vec<u64>,
+    is_root: bool,
+    is_over: bool,
+}
+
+/// An event, and the span that it was said in.
+#[derive(Clone, Debug)]
+struct Said {
+    text: String,
+    within: Option<u64>,
+}
+
+struct Fields<'a>(&'a mut BTreeMap<&'static str, String>);
+
+impl Visit for Fields<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.0.insert(field.name(), format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name(), value.into());
+    }
+}
+
+impl Told {
+    fn spans(&self) -> MutexGuard<'_, Spans> {
+        self.0.lock().unwrap()
+    }
+
+    /// What `f` gives back, with this thread's spans told here.
+    fn listen<T>(&self, f: impl FnOnce() -> T) -> T {
+        ::tracing::dispatcher::with_default(&Dispatch::new(self.clone()), f)
+    }
+
+    fn operations(&self) -> Vec<(u64, Span)> {
+        let spans = self.spans();
+        let numbered = spans.spans.iter().cloned().enumerate().filter(|(_, span)| span.name == "operation");
+        numbered.map(|(at, span)| (at as u64 + 1, span)).collect()
+    }
+
+    fn batches(&self) -> Vec<Span> {
+        self.spans().spans.iter().filter(|span| span.name == "batch").cloned().collect()
+    }
+
+    /// Everything that was told, as text.
+    fn everything(&self) -> String {
+        let spans = self.spans();
+        let mut text = String::new();
+        for span in &spans.spans {
+            writeln!(text, "{} {:?}", span.name, span.fields).unwrap();
+        }
+        for event in &spans.events {
+            writeln!(text, "{}", event.text).unwrap();
+        }
+        text
+    }
+}
+
+impl Spans {
+    fn span(&mut self, id: &Id) -> &mut Span {
+        &mut self.spans[id.into_u64() as usize - 1]
+    }
+}
+
+impl Subscriber for Told {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("khala") || metadata.target() == "closure"
+    }
+
+    fn new_span(&self, attributes: &Attributes<'_>) -> Id {
+        let (name, is_root) = (attributes.metadata().name(), attributes.is_root());
+        let mut span = Span { name, is_root, ..Span::default() };
+        attributes.record(&mut Fields(&mut span.fields));
+        let mut spans = self.spans();
+        spans.spans.push(span);
+        Id::from_u64(spans.spans.len() as u64)
+    }
+
+    fn record(&self, id: &Id, values: &Record<'_>) {
+        values.record(&mut Fields(&mut self.spans().span(id).fields));
+    }
+
+    fn record_follows_from(&self, id: &Id, before: &Id) {
+        self.spans().span(id).follows_from.push(before.into_u64());
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut fields = BTreeMap::new();
+        event.record(&mut Fields(&mut fields));
+        let mut spans = self.spans();
+        let within = spans.inside.last().copied();
+        spans.events.push(Said { text: format!("{} {fields:?}", event.metadata().level()), within });
+    }
+
+    fn enter(&self, id: &Id) {
+        self.spans().inside.push(id.into_u64());
+    }
+
+    fn exit(&self, id: &Id) {
+        self.spans().inside.retain(|inside| *inside != id.into_u64());
+    }
+
+    fn try_close(&self, id: Id) -> bool {
+        self.spans().span(&id).is_over = true;
+        true
+    }
+}
+
+fn ada() -> AgentId {
+    AgentId::new("ada").unwrap()
+}
+
+/// Every text that an agent or a person can write.
+const SECRETS: [&str; 9] = [
+    "secret-content",
+    "secret-meta",
+    "secret-instruction",
+    "secret-result",
+    "secret-reason",
+    "secret-key",
+    "secret-role",
+    "secret-workflow",
+    "secret-refusal",
+];
+
+/// Does everything there is to do, with nothing but secrets. What was handed out, which is secret as well.
+fn live(store: &Store) -> khala::Result<Vec<String>> {
+    let [content, meta, instruction, result, reason, key, role, workflow, refusal] = SECRETS;
+    let mut handed_out = vec![];
+    let token = store.register_agent(&ada())?;
+    let rotated = store.rotate_token(&ada())?;
+    handed_out.extend([token.expose().to_owned(), rotated.expose().to_owned()]);
+    store.authenticate(rotated.expose())?;
+    store.authenticate("secret-key of somebody else")?;
+    store.agent(&ada())?;
+    store.agents(None, 5)?;
+
+    let thread = store.create_thread(workflow, "ada")?.id;
+    let new = || NewTask::new(role, instruction).max_attempts(2).key(key);
+    let task = store.create_task(thread, new())?.id;
+    let other_key = store.create_task(thread, NewTask::new(role, "another").key(key)).map(drop);
+    assert!(other_key.is_ok() || matches!(other_key, Err(Error::KeyConflict { .. })));
+    store.create_tasks(thread, vec![NewTask::new(role, instruction); 3])?;
+    for wrong in [NewTask::new("", instruction), NewTask::new(role.repeat(99), instruction)] {
+        assert!(store.create_task(thread, wrong).is_err());
+    }
+    let first = store.claim_task(task, &ada())?.unwrap().id;
+    handed_out.push(first.to_string());
+    store.renew_claim(task, first)?;
+    store.fail_task(task, first, reason)?;
+    let filter = TaskFilter::new().role(role);
+    let second = store.claim_next(&ada(), &filter)?.unwrap();
+    store.release_task(second.task.id, second.id)?;
+    let third = store.claim_next_within(&ada(), &filter, std::time::Duration::ZERO)?.unwrap();
+    handed_out.extend([second.id.to_string(), third.id.to_string()]);
+    let (held, claim) = (third.task.id, third.id);
+    let said = store.append_message(thread, NewMessage::new(role, content).meta(meta).under(held, claim))?;
+    store.append_message_at(thread, NewMessage::new(role, content), Some(said.id))?;
+    store.append_messages(thread, vec![NewMessage::new(role, content); 2])?;
+    store.complete_task(held, claim)?;
+    assert!(!store.complete_task(held, first)?);
+    let late = store.append_message(thread, NewMessage::new(role, content).under(held, first));
+    assert!(matches!(late, Err(Error::ClaimLost(_))));
+    let refused = store.write(move |tx| {
+        tx.append_message(thread, &NewMessage::new(role, content))?;
+        Err::<(), _>(Error::aborted(refusal))
+    });
+    assert!(refused.is_err());
+    store.thread_messages(thread, &MessageFilter::new().role(role))?;
+    store.task(task)?;
+    store.tasks(&filter)?;
+    store.open_tasks(5)?;
+    store.cancel_task(store.open_tasks(1)?[0].id)?;
+    store.expire_timed_out_tasks()?;
+    store.finish_thread(thread, ThreadStatus::Completed, Some(result))?;
+    store.thread(thread)?;
+    store.threads(&ThreadFilter::new())?;
+    store.stats()?;
+    store.verify()?;
+    store.schema_history()?;
+    store.checkpoint()?;
+    store.read(|tx| tx.thread(thread))?;
+    #[cfg(feature = "json")]
+    {
+        let mut rows = Vec::new();
+        store.export(&mut rows, |_| {})?;
+        store.import(rows.as_slice(), &khala::ImportOptions::new(), |_| {})?;
+        let wrong = format!(r#"{{"table":"threads","id":"{content}"}}"#);
+        assert!(store.import(wrong.as_bytes(), &khala::ImportOptions::new(), |_| {}).is_err());
+    }
+    store.delete_thread(thread)?;
+    store.prune(khala::Timestamp::from_micros(0))?;
+    store.remove_agent(&ada())?;
+    Ok(handed_out)
+}
+
+/// The first of these that is told.
+fn leaked<'a>(told: &Told, secrets: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let everything = told.everything();
+    secrets.into_iter().find(|secret| everything.contains(secret))
+}
+
+#[test]
+fn nothing_secret_is_told() {
+    let told = Told::default();
+    let store = Store::in_memory().unwrap();
+    let handed_out = told.listen(|| live(&store)).unwrap();
+    assert!(told.operations().len() > 40, "{}", told.everything());
+    let secrets = handed_out.iter().map(String::as_str).chain(SECRETS);
+    assert_eq!(leaked(&told, secrets), None, "in {}", told.everything());
+    store.verify().unwrap();
+}
+
+#[test]
+fn control_a_secret_that_is_told_is_seen() {
+    for secret in SECRETS {
+        let told = Told::default();
+        told.listen(|| {
+            let span = ::tracing::debug_span!(target: "khala", "operation", task = ::tracing::field::Empty);
+            span.record("task", format!("the {secret} of it"));
+        });
+        assert_eq!(leaked(&told, SECRETS), Some(secret));
+        let told = Told::default();
+        told.listen(|| ::tracing::error!(target: "khala", reason = secret));
+        assert_eq!(leaked(&told, SECRETS), Some(secret));
+    }
+}
+
+#[test]
+fn every_operation_has_one_span_with_its_outcome_and_its_time() {
+    let told = Told::default();
+    let store = Store::in_memory().unwrap();
+    told.listen(|| live(&store)).unwrap();
+    let operations = told.operations();
+    let mut names = BTreeMap::<_, u32>::new();
+    for (_, span) in &operations {
+        assert!(span.is_over, "{span:?}");
+        assert!(span.fields.contains_key("outcome"), "{span:?}");
+        span.fields["elapsed_us"].parse::<u64>().unwrap();
+        *names.entry(span.fields["operation"].as_str()).or_default() += 1;
+    }
+    // Each method of `Store` that is an operation, as the sources have them.
+    let sources = ["src/store/shortcuts.rs", "src/store.rs", "src/store/waiting.rs"];
+    let sources =
+        sources.map(|file| std::fs::read_to_string(format!("{}/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap());
+    let methods = sources.iter().flat_map(|source| source.lines().filter_map(|line| line.strip_prefix("    pub fn ")));
+    let methods = methods.filter(|head| !head.contains(") -> &") && !head.starts_with("failure"));
+    for name in methods.filter_map(|head| head.split(['(', '<']).next()) {
+        assert!(names.contains_key(name), "{name} is not told of: {names:?}");
+    }
+    assert_eq!(names["create_task"], 4);
+    let of = |name: &str, outcome: &str| {
+        let told = operations.iter().filter(|(_, span)| span.fields["operation"] == name);
+        told.filter(|(_, span)| span.fields["outcome"] == outcome).count()
+    };
+    assert_eq!(of("create_task", "InvalidInput") + of("create_task", "TooLarge"), 2);
+    assert_eq!(of("append_message", "ClaimLost"), 1);
+    assert_eq!(of("write", "Aborted"), 1);
+    let rows = |name: &str| -> Vec<_> {
+        let told = operations.iter().filter(|(_, span)| span.fields["operation"] == name);
+        told.map(|(_, span)| span.fields.get("rows").map(String::as_str)).collect()
+    };
+    assert_eq!(rows("create_tasks"), [Some("3")]);
+    assert_eq!(rows("complete_task"), [Some("1"), Some("0")], "done, and turned away");
+    assert_eq!(rows("claim_next_within"), [Some("1")]);
+    assert_eq!(rows("thread_messages"), [Some("4")]);
+    assert_eq!(rows("verify"), [None]);
+}
+
+#[test]
+fn writers_that_share_a_commit_share_a_batch_that_follows_from_each() {
+    const WRITERS: usize = 8;
+    let told = Told::default();
+    let store = Store::in_memory().unwrap();
+    let (entered, go_on) = (Barrier::new(2), Barrier::new(2));
+    std::thread::scope(|scope| {
+        let (store, told, entered, go_on) = (&store, &told, Arc::new(entered), Arc::new(go_on));
+        // One is at work until all others have joined the batch behind it.
+        let first = scope.spawn({
+            let (entered, go_on) = (Arc::clone(&entered), Arc::clone(&go_on));
+            move || {
+                store.write(move |_| {
+                    entered.wait();
+                    go_on.wait();
+                    Ok(())
+                })
+            }
+        });
+        entered.wait();
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|_| {
+                scope.spawn(|| {
+                    told.listen(|| {
+                        store.write(|tx| {
+                            ::tracing::info!(target: "closure", "inside");
+                            tx.create_thread("review", "ada")
+                        })
+                    })
+                })
+            })
+            .collect();
+        // Each is in the line once its operation is told, but for the moment that it takes to join.
+        while told.operations().len() < WRITERS {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        go_on.wait();
+        first.join().unwrap().unwrap();
+        writers.into_iter().for_each(|writer| drop(writer.join().unwrap().unwrap()));
+    });
+    let batches = told.batches();
+    let operations: Vec<_> = told.operations().into_iter().map(|(id, _)| id).collect();
+    let mut followed: Vec<u64> = vec![];
+    for batch in &batches {
+        assert!(batch.is_root && batch.is_over, "{batch:?}");
+        assert_eq!(batch.fields["operations"], batch.follows_from.len().to_string());
+        assert_eq!((batch.fields["outcome"].as_str(), batch.fields["transactions"].as_str()), ("committed", "1"));
+        assert!(batch.fields["bytes"].parse::<u64>().unwrap() > 0);
+        let [elapsed, committing] =
+            ["elapsed_us", "committing_us"].map(|name| batch.fields[name].parse::<u64>().unwrap());
+        assert!(committing <= elapsed, "{batch:?}");
+        followed.extend(&batch.follows_from);
+    }
+    followed.sort_unstable();
+    assert_eq!(followed, operations, "each is in one batch");
+    assert!(batches.len() < WRITERS, "they share: {batches:?}");
+    // Whoever ran the closures, what they said was said in their callers' spans.
+    let mut within: Vec<_> = told.spans().events.iter().map(|event| event.within.unwrap()).collect();
+    within.sort_unstable();
+    assert_eq!(within, operations);
+    store.verify().unwrap();
+}
+
+#[test]
+fn opening_a_file_and_what_was_done_to_it_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("agents.khala");
+    let told = Told::default();
+    told.listen(|| {
+        let store = Store::open(&path).unwrap();
+        assert!(matches!(Store::open(&path), Err(Error::AlreadyOpen { .. })));
+        store.backup(folder.path().join("copy.khala"), |_| {}).unwrap();
+        drop(store);
+        Store::compact(&path, |_| {}).unwrap();
+    });
+    let operations = told.operations();
+    let outcomes: Vec<_> = operations
+        .iter()
+        .map(|(_, span)| (span.fields["operation"].as_str(), span.fields["outcome"].as_str()))
+        .collect();
+    assert_eq!(outcomes, [("open", "ok"), ("open", "AlreadyOpen"), ("backup", "ok"), ("compact", "ok")]);
+    assert!(operations[0].1.fields["path"].ends_with("agents.khala"));
+    let migrated: Vec<_> = told.spans().events.iter().map(|event| (event.text.clone(), event.within)).collect();
+    assert_eq!(migrated.len(), 3, "{migrated:?}");
+    assert!(migrated.iter().all(|(text, within)| text.starts_with("INFO") && *within == Some(1)), "{migrated:?}");
+    assert!(migrated[0].0.contains("0001_initial"), "{migrated:?}");
+}
+
+#[test]
+fn a_batch_that_runs_again_says_so_and_one_that_panics_ends() {
+    let told = Told::default();
+    let store = Store::in_memory().unwrap();
+    told.listen(|| {
+        let refused = store.write(|tx| {
+            tx.create_thread("refused", "ada")?;
+            Err::<(), _>(Error::aborted("too late"))
+        });
+        assert!(refused.is_err());
+        let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            store.write(|_| -> khala::Result<()> { panic!("in a closure") })
+        }));
+        assert!(panics.is_err());
+    });
+    let outcomes: Vec<_> = told.operations().into_iter().map(|(_, span)| span.fields["outcome"].clone()).collect();
+    assert_eq!(outcomes, ["Aborted", "dropped"]);
+    assert!(told.batches().iter().all(|batch| batch.is_over));
+    let stats = store.stats().unwrap();
+    assert_eq!(stats.tasks.get(&TaskStatus::Open).copied().unwrap_or(0), 0);
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn futures_have_the_same_spans_and_one_that_is_dropped_says_so() {
+    use khala::AsyncStore;
+
+    let told = Told::default();
+    let store = AsyncStore::from(Store::in_memory().unwrap());
+    let dispatch = Dispatch::new(told.clone());
+    // On every thread of the runtime: what reads runs on those.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .on_thread_start(move || std::mem::forget(::tracing::dispatcher::set_default(&dispatch)))
+        .build()
+        .unwrap();
+    told.listen(|| {
+        runtime.block_on(async {
+            let thread = store.create_thread("review", "ada").await.unwrap().id;
+            store.create_task(thread, NewTask::new("writer", "")).await.unwrap();
+            assert!(store.claim_next(&ada(), &TaskFilter::new()).await.unwrap().is_some());
+            assert_eq!(store.tasks(&TaskFilter::new()).await.unwrap().items.len(), 1);
+            let (ada, any) = (ada(), TaskFilter::new());
+            let wait = store.claim_next_within(&ada, &any, std::time::Duration::MAX);
+            assert!(tokio::time::timeout(std::time::Duration::from_millis(20), wait).await.is_err());
+        });
+    });
+    let told: Vec<_> = told
+        .operations()
+        .into_iter()
+        .map(|(_, span)| (span.fields["operation"].clone(), span.fields["outcome"].clone()))
+        .collect();
+    let told: Vec<_> = told.iter().map(|(name, outcome)| (name.as_str(), outcome.as_str())).collect();
+    let expected = [
+        ("create_thread", "ok"),
+        ("create_task", "ok"),
+        ("claim_next", "ok"),
+        ("tasks", "ok"),
+        ("claim_next_within", "dropped"),
+    ];
+    assert_eq!(told, expected);
+}
