@@ -165,9 +165,8 @@ impl Builder {
     pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
         let path = path.as_ref();
         let operation = operation!("open", path = %path.display());
-        let span = operation.span();
-        let _in_span = span.enter();
-        operation.end(self.open_at(path))
+        let opened = operation.span().in_scope(|| self.open_at(path));
+        operation.end(opened)
     }
 
     fn open_at(self, path: &Path) -> Result<Store> {

@@ -116,8 +116,7 @@ impl Store {
         self.inner.writer.check()?;
         let _told = self.inner.tell_of_a_failure();
         let _inside = nested::enter(self.inner.key, Access::Read);
-        let _in_span = span.enter();
-        self.inner.writer.read(|tables, now| f(&ReadTx::new(tables, now)))
+        span.in_scope(|| self.inner.writer.read(|tables, now| f(&ReadTx::new(tables, now))))
     }
 
     /// Runs `f` in one atomic step. When this returns `Ok`, what `f` did is durable: it survives a power cut. When it

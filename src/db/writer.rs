@@ -161,7 +161,9 @@ impl Writer {
 
     fn lead(&self, operations: &[Arc<dyn Operation>], turn: &mut Turn) -> Outcome {
         let mut span = BatchSpan::of(operations.len());
-        operations.iter().for_each(|operation| span.follows_from(operation.span()));
+        for operation in operations {
+            span.follows_from(operation.span());
+        }
         let outcome = catch_unwind(AssertUnwindSafe(|| self.run_all(operations, turn, &mut span)))
             .unwrap_or_else(|_| self.fail(Outcome::Unknown, "a panic in the engine or the clock"));
         span.end(outcome.name(), outcome)

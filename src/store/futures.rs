@@ -204,11 +204,7 @@ impl AsyncStore {
 /// What `f` gives back, run on a thread that may block. A panic in it goes on here.
 pub(crate) async fn on_pool<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let span = trace::current();
-    let run = move || {
-        let _in_span = span.enter();
-        f()
-    };
-    match Handle::current().spawn_blocking(run).await {
+    match Handle::current().spawn_blocking(move || span.in_scope(f)).await {
         Ok(answer) => answer,
         Err(ended) => match ended.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),

@@ -144,9 +144,8 @@ impl Store {
         mut watch: impl FnMut(Progress),
     ) -> Result<Imported> {
         let operation = operation!("import");
-        let span = operation.span();
-        let _in_span = span.enter();
-        let imported = self.run_alone(|tx| transfer::import(tx, from, options, &mut watch));
+        let import = |tx: &mut tx::WriteTx<'_>| transfer::import(tx, from, options, &mut watch);
+        let imported = operation.span().in_scope(|| self.run_alone(import));
         operation.end_with_rows(imported)
     }
 

@@ -17,7 +17,7 @@ struct Told(Arc<Mutex<Spans>>);
 
 #[derive(Default)]
 struct Spans {
-    spans: Vec<Span>,
+    all: Vec<Span>,
     events: Vec<Said>,
     /// Entered and not left, on any thread: the tests enter one at a time.
     inside: Vec<u64>,
@@ -63,19 +63,19 @@ impl Told {
 
     fn operations(&self) -> Vec<(u64, Span)> {
         let spans = self.spans();
-        let numbered = spans.spans.iter().cloned().enumerate().filter(|(_, span)| span.name == "operation");
+        let numbered = spans.all.iter().cloned().enumerate().filter(|(_, span)| span.name == "operation");
         numbered.map(|(at, span)| (at as u64 + 1, span)).collect()
     }
 
     fn batches(&self) -> Vec<Span> {
-        self.spans().spans.iter().filter(|span| span.name == "batch").cloned().collect()
+        self.spans().all.iter().filter(|span| span.name == "batch").cloned().collect()
     }
 
     /// Everything that was told, as text.
     fn everything(&self) -> String {
         let spans = self.spans();
         let mut text = String::new();
-        for span in &spans.spans {
+        for span in &spans.all {
             writeln!(text, "{} {:?}", span.name, span.fields).unwrap();
         }
         for event in &spans.events {
@@ -87,7 +87,8 @@ impl Told {
 
 impl Spans {
     fn span(&mut self, id: &Id) -> &mut Span {
-        &mut self.spans[id.into_u64() as usize - 1]
+        let at = usize::try_from(id.into_u64()).unwrap() - 1;
+        &mut self.all[at]
     }
 }
 
@@ -101,8 +102,8 @@ impl Subscriber for Told {
         let mut span = Span { name, is_root, ..Span::default() };
         attributes.record(&mut Fields(&mut span.fields));
         let mut spans = self.spans();
-        spans.spans.push(span);
-        Id::from_u64(spans.spans.len() as u64)
+        spans.all.push(span);
+        Id::from_u64(spans.all.len() as u64)
     }
 
     fn record(&self, id: &Id, values: &Record<'_>) {
@@ -335,7 +336,9 @@ fn writers_that_share_a_commit_share_a_batch_that_follows_from_each() {
         std::thread::sleep(std::time::Duration::from_millis(50));
         go_on.wait();
         first.join().unwrap().unwrap();
-        writers.into_iter().for_each(|writer| drop(writer.join().unwrap().unwrap()));
+        for writer in writers {
+            writer.join().unwrap().unwrap();
+        }
     });
     let batches = told.batches();
     let operations: Vec<_> = told.operations().into_iter().map(|(id, _)| id).collect();

@@ -75,7 +75,7 @@ impl AsyncStore {
             let operation = operation!("give_back", %task);
             let release = move |tx: &mut WriteTx<'_>| tx.release_task(task, claim);
             self.start(runtime, operation.span(), release, move |ending| {
-                drop(operation.end_with_rows(ending.settle()))
+                drop(operation.end_with_rows(ending.settle()));
             });
         }
     }
