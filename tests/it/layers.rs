@@ -16,8 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["tx"],
     &["nested"],
     &["db"],
-    &["clock", "id", "limits", "error", "witness"],
-    &["trace"],
+    &["clock", "id", "limits", "error", "witness", "trace"],
     &["planted", "sync"],
 ];
 
