@@ -22,6 +22,7 @@
 
 mod demo;
 mod life;
+mod lists;
 mod scripts;
 mod terminal;
 mod timeline;
