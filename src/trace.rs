@@ -7,6 +7,9 @@
 //!
 //! Nothing secret is in them: no token, no claim id, no text that an agent or a person wrote. Of an error only its kind is
 //! told, since its text can repeat an input. This file alone names the crate.
+//!
+//! A subscriber is code of the application's and can panic, as one does that writes to a closed standard error. Where others
+//! wait for what the thread does, that is kept from it: a batch has an outcome and a failure is set all the same.
 
 #[cfg(not(feature = "tracing"))]
 pub(crate) use for_nobody::{BatchSpan, Operation, OperationSpan, failed, migrated};
@@ -83,6 +86,7 @@ impl<T> Rows for Vec<T> {
 
 #[cfg(feature = "tracing")]
 mod for_subscribers {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::time::{Duration, Instant};
 
     use tracing::Span;
@@ -139,10 +143,12 @@ mod for_subscribers {
 
     impl Drop for Operation {
         fn drop(&mut self) {
-            if let Some(started) = self.started {
+            let Some(started) = self.started else { return };
+            // A second panic, in a thread that unwinds, would be the end of the process.
+            let_panic(|| {
                 self.span.record("outcome", self.outcome);
                 self.span.record("elapsed_us", micros(started.elapsed()));
-            }
+            });
         }
     }
 
@@ -159,23 +165,28 @@ mod for_subscribers {
     impl BatchSpan {
         /// Of so many operations. It belongs to none of those who share it: it follows from each.
         pub(crate) fn of(operations: usize) -> Self {
-            let span = tracing::debug_span!(
-                target: "khala",
-                parent: None,
-                "batch",
-                operations,
-                transactions = Empty,
-                bytes = Empty,
-                outcome = Empty,
-                committing_us = Empty,
-                elapsed_us = Empty,
-            );
+            let span = let_panic(|| {
+                tracing::debug_span!(
+                    target: "khala",
+                    parent: None,
+                    "batch",
+                    operations,
+                    transactions = Empty,
+                    bytes = Empty,
+                    outcome = Empty,
+                    committing_us = Empty,
+                    elapsed_us = Empty,
+                )
+            });
+            let span = span.unwrap_or_else(Span::none);
             let started = (!span.is_disabled()).then(Instant::now);
             Self { span, started, transactions: 0, bytes: 0, committing: Duration::ZERO }
         }
 
         pub(crate) fn follows_from(&self, operation: &OperationSpan) {
-            self.span.follows_from(operation);
+            let_panic(|| {
+                self.span.follows_from(operation);
+            });
         }
 
         /// What `commit` gives back: the end of a transaction that wrote so many bytes.
@@ -190,13 +201,17 @@ mod for_subscribers {
 
         /// Ends it with this outcome, and gives it back.
         pub(crate) fn end<T>(self, outcome: &'static str, answer: T) -> T {
-            if let Some(started) = self.started {
-                self.span.record("transactions", self.transactions);
-                self.span.record("bytes", self.bytes);
-                self.span.record("outcome", outcome);
-                self.span.record("committing_us", micros(self.committing));
-                self.span.record("elapsed_us", micros(started.elapsed()));
-            }
+            let Self { span, started, transactions, bytes, committing } = self;
+            let_panic(|| {
+                if let Some(started) = started {
+                    span.record("transactions", transactions);
+                    span.record("bytes", bytes);
+                    span.record("outcome", outcome);
+                    span.record("committing_us", micros(committing));
+                    span.record("elapsed_us", micros(started.elapsed()));
+                }
+                drop(span);
+            });
             answer
         }
     }
@@ -209,12 +224,17 @@ mod for_subscribers {
 
     /// The store refuses further work. The reason has file names in it and what the operating system or the engine said.
     pub(crate) fn failed(reason: &str) {
-        tracing::error!(target: "khala", reason, "the store has failed; reopen it");
+        let_panic(|| tracing::error!(target: "khala", reason, "the store has failed; reopen it"));
     }
 
     /// A file has been brought to this schema.
     pub(crate) fn migrated(version: u32, name: &str) {
         tracing::info!(target: "khala", version, name, "migrated");
+    }
+
+    /// What `tell` gives back; `None` if a subscriber panics in it.
+    fn let_panic<T>(tell: impl FnOnce() -> T) -> Option<T> {
+        catch_unwind(AssertUnwindSafe(tell)).ok()
     }
 
     fn micros(duration: Duration) -> u64 {
