@@ -10,6 +10,7 @@ use tracing::{Event, Metadata, Subscriber};
 use self::listener::Told;
 use super::faults::Together;
 use crate::db::{FailingDisk, Fault, Plan, Request};
+use crate::planted::{Bug, with_bug};
 use crate::{AgentId, Error, NewMessage, NewTask, Store, TaskFilter};
 
 /// The first token or claim id that is told while each way to get one is taken.
@@ -48,12 +49,24 @@ fn no_token_and_no_claim_id_is_told() {
 }
 
 #[test]
+fn control_a_claim_id_that_is_told_is_seen() {
+    assert!(with_bug(Some(Bug::ClaimIdTraced), leaked).is_some());
+}
+
+#[test]
 fn writers_of_one_batch_are_one_span_and_one_that_spoils_it_is_one_more_transaction() {
     let told = Told::default();
     let store = Store::in_memory().unwrap();
     std::thread::scope(|scope| {
         let (mut batch, told) = (Together::new(scope, &store), &told);
-        let create = move |store: &Store| told.listen(|| store.create_thread("review", "ada"));
+        let create = move |store: &Store| {
+            told.listen(|| {
+                store.write(|tx| {
+                    tracing::info!(target: "closure", "it runs");
+                    tx.create_thread("review", "ada")
+                })
+            })
+        };
         let writers: Vec<_> = (0..3).map(|_| batch.join_by(create)).collect();
         let spoiler = batch.join_by(move |store| {
             told.listen(|| {
@@ -74,16 +87,22 @@ fn writers_of_one_batch_are_one_span_and_one_that_spoils_it_is_one_more_transact
     let fields = ["operations", "transactions", "outcome"].map(|name| batch.fields[name].as_str());
     assert_eq!(fields, ["4", "2", "committed"]);
     assert!(batch.is_root && batch.is_over, "{batch:?}");
-    assert!(batch.follows_from.iter().eq(told.operations().iter().map(|(id, _)| id)), "{batch:?}");
+    let number = |name: &str| batch.fields[name].parse::<u64>().unwrap();
+    assert!(number("bytes") > 0 && number("committing_us") <= number("elapsed_us"), "{batch:?}");
+    let callers: Vec<_> = told.operations().into_iter().map(|(id, _)| id).collect();
+    assert_eq!(batch.follows_from, callers);
+    // The first of them ran all closures, twice; each said what it said in its own caller's span.
+    let within: Vec<_> = told.spans().events.iter().map(|event| event.within.unwrap()).collect();
+    assert_eq!(within, callers[..3].repeat(2));
     store.verify().unwrap();
 }
 
-/// Panics at this moment.
+/// Panics when a batch begins, when it ends, or at an event.
 enum Panics {
-    AtBatchBegin,
-    AtBatchEnd,
-    /// After this store has been called.
-    AtEvent(Store),
+    Begin,
+    End,
+    /// After it has called this store.
+    Event(Store),
 }
 
 /// The span of the batch, and those of the operations, which it has nothing against.
@@ -99,20 +118,20 @@ impl Subscriber for Panics {
         if attributes.metadata().name() != "batch" {
             return Id::from_u64(OPERATION);
         }
-        assert!(!matches!(self, Self::AtBatchBegin), "at its begin");
+        assert!(!matches!(self, Self::Begin), "at its begin");
         Id::from_u64(BATCH)
     }
 
     fn record(&self, id: &Id, _: &Record<'_>) {
-        assert!(id.into_u64() != BATCH || !matches!(self, Self::AtBatchEnd), "at its end");
+        assert!(id.into_u64() != BATCH || !matches!(self, Self::End), "at its end");
     }
 
     fn record_follows_from(&self, _: &Id, _: &Id) {
-        assert!(!matches!(self, Self::AtBatchEnd), "near its end");
+        assert!(!matches!(self, Self::End), "near its end");
     }
 
     fn event(&self, _: &Event<'_>) {
-        if let Self::AtEvent(store) = self {
+        if let Self::Event(store) = self {
             let told = store.create_thread("review", "ada");
             assert!(matches!(told, Err(Error::Poisoned)), "{told:?}");
             panic!("at an event");
@@ -126,7 +145,7 @@ impl Subscriber for Panics {
 
 #[test]
 fn a_subscriber_that_panics_takes_nobodys_answer_away() {
-    for panics in [Panics::AtBatchBegin, Panics::AtBatchEnd] {
+    for panics in [Panics::Begin, Panics::End] {
         let store = Store::in_memory().unwrap();
         std::thread::scope(|scope| {
             let mut batch = Together::new(scope, &store);
@@ -148,7 +167,7 @@ fn a_failure_is_told_when_it_is_set_so_that_who_hears_of_it_may_call_the_store_a
     let store = Store::builder().open_on(disk.clone()).unwrap();
     disk.arm(Some(Plan { after: 0, only: Some(Request::Sync), fault: Fault::Eio, for_ever: true }));
     let failed =
-        tracing::subscriber::with_default(Panics::AtEvent(store.clone()), || store.create_thread("review", "ada"));
+        tracing::subscriber::with_default(Panics::Event(store.clone()), || store.create_thread("review", "ada"));
     assert!(matches!(failed, Err(Error::CommitUnknown)), "{failed:?}");
     assert_eq!(store.failure(), Some("cannot sync the store disk: Input/output error (os error 5)"));
 }

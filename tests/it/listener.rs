@@ -60,7 +60,7 @@ impl Told {
 
     pub(crate) fn operations(&self) -> Vec<(u64, Span)> {
         let spans = self.spans();
-        let numbered = spans.all.iter().cloned().enumerate().filter(|(_, span)| span.name == "operation");
+        let numbered = spans.all.iter().cloned().enumerate().filter(|(_, span)| span.name != "batch");
         numbered.map(|(at, span)| (at as u64 + 1, span)).collect()
     }
 
