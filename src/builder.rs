@@ -187,6 +187,12 @@ impl Builder {
     ///
     /// [`Error::InvalidInput`] for a setting out of its bounds.
     pub fn in_memory(self) -> Result<Store> {
+        let operation = operation!("in_memory");
+        let created = operation.span().in_scope(|| self.in_memory_alone());
+        operation.end(created)
+    }
+
+    fn in_memory_alone(self) -> Result<Store> {
         self.check()?;
         let engine = Engine::in_memory(&self.options, self.clock.as_ref())?;
         Store::over(engine, self.clock, self.batch_max_operations, None)
@@ -209,7 +215,8 @@ impl Builder {
     pub fn compact(self, path: impl AsRef<Path>, mut watch: impl FnMut(Progress)) -> Result<Compaction> {
         let path = path.as_ref();
         let operation = operation!("compact", path = %path.display());
-        operation.end(self.compact_at(path, &mut watch))
+        let compacted = operation.span().in_scope(|| self.compact_at(path, &mut watch));
+        operation.end(compacted)
     }
 
     fn compact_at(self, path: &Path, watch: &mut dyn FnMut(Progress)) -> Result<Compaction> {

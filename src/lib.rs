@@ -197,4 +197,7 @@ mod guides {
 
     #[doc = include_str!("../docs/moving-stores.md")]
     struct MovingStores;
+
+    #[doc = include_str!("../docs/tracing.md")]
+    struct Tracing;
 }

@@ -68,6 +68,8 @@ pub(crate) enum Bug {
     ReceiptIgnored,
     /// A file is repaired before it is known whether it will be refused.
     RepairedBeforeRefused,
+    /// A span tells the id of the claim that was handed out.
+    ClaimIdTraced,
     /// A panic of the engine goes through to the caller.
     PanicLetThrough,
 }

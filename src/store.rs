@@ -240,11 +240,17 @@ impl Store {
     ///
     /// Those of [`read`](Self::read), and [`Error::Io`] when the file cannot be measured.
     pub fn stats(&self) -> Result<Stats> {
+        let operation = operation!("stats");
+        let stats = self.stats_in(&operation.span());
+        operation.end(stats)
+    }
+
+    fn stats_in(&self, span: &OperationSpan) -> Result<Stats> {
         #[expect(
             clippy::redundant_closure_for_method_calls,
             reason = "the method's own lifetime is not general enough"
         )]
-        let mut stats = self.read_as(operation!("stats"), |tx| tx.stats())?;
+        let mut stats = self.read_in(span, |tx| tx.stats())?;
         stats.bytes_on_disk = self.inner.file.as_deref().map(bytes_on_disk).transpose()?;
         Ok(stats)
     }

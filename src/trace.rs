@@ -2,16 +2,20 @@
 //!
 //! | span | is about | fields |
 //! |---|---|---|
-//! | `khala::operation` | a call of the application, from its beginning to its answer | `operation`, ids it is about, what came of it |
-//! | `khala::batch` | a transaction or a few that share a commit, on the thread that leads it | how many, how much, how long |
+//! | named as the operation | a call of the application, from its beginning to its answer | ids it is about, what came of it |
+//! | `batch` | a transaction or a few that share a commit, on the thread that leads it | how many, how much, how long |
 //!
 //! Nothing secret is in them: no token, no claim id, no text that an agent or a person wrote. Of an error only its kind is
 //! told, since its text can repeat an input. This file alone names the crate.
+//!
+//! A subscriber is code of the application's and can panic, as one does that writes to a closed standard error. Where others
+//! wait for what the thread does, that is kept from it: a batch has an outcome and a failure is set all the same.
 
 #[cfg(not(feature = "tracing"))]
-pub(crate) use for_nobody::{BatchSpan, Operation, OperationSpan, failed, migrated};
+pub(crate) use for_nobody::{BatchSpan, Operation, OperationSpan, created, failed, migrated, opened};
 #[cfg(feature = "tracing")]
-pub(crate) use for_subscribers::{BatchSpan, Operation, OperationSpan, failed, migrated};
+pub(crate) use for_subscribers::{BatchSpan, Operation, OperationSpan, created, failed, migrated, opened};
+use std::fmt::Display;
 
 /// The span of an operation: its name, and the ids it is about as they are given to `tracing::span!`.
 #[cfg(feature = "tracing")]
@@ -19,9 +23,9 @@ macro_rules! operation {
     ($name:literal $(, $($fields:tt)*)?) => {
         $crate::trace::Operation::new(tracing::debug_span!(
             target: "khala",
-            "operation",
-            operation = $name,
+            $name,
             $($($fields)*,)?
+            row = tracing::field::Empty,
             rows = tracing::field::Empty,
             outcome = tracing::field::Empty,
             elapsed_us = tracing::field::Empty,
@@ -43,11 +47,17 @@ pub(crate) use for_nobody::current;
 pub(crate) use for_subscribers::current;
 pub(crate) use operation;
 
-/// How many rows an answer is: given back, changed, or found to be gone; `None` of one that is not about rows.
+/// What is told of an answer.
+#[cfg_attr(not(feature = "tracing"), allow(dead_code, reason = "nobody is told"))]
 pub(crate) trait Rows {
-    #[cfg_attr(not(feature = "tracing"), allow(dead_code, reason = "nobody is told"))]
+    /// How many rows it is: given back, changed, or found to be gone; `None` of one that is not about rows.
     fn rows(&self) -> Option<u64> {
         Some(1)
+    }
+
+    /// The id of the one row that it is, if that has an id.
+    fn row(&self) -> Option<&dyn Display> {
+        None
     }
 }
 
@@ -69,9 +79,13 @@ impl Rows for bool {
     }
 }
 
-impl<T> Rows for Option<T> {
+impl<T: Rows> Rows for Option<T> {
     fn rows(&self) -> Option<u64> {
         Some(self.is_some().into())
+    }
+
+    fn row(&self) -> Option<&dyn Display> {
+        self.as_ref().and_then(Rows::row)
     }
 }
 
@@ -83,10 +97,12 @@ impl<T> Rows for Vec<T> {
 
 #[cfg(feature = "tracing")]
 mod for_subscribers {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::path::Path;
     use std::time::{Duration, Instant};
 
     use tracing::Span;
-    use tracing::field::Empty;
+    use tracing::field::{Empty, display};
 
     use super::Rows;
     use crate::error::{Error, Result};
@@ -122,8 +138,12 @@ mod for_subscribers {
 
         /// The same, and how many rows that are.
         pub(crate) fn end_with_rows<T: Rows>(self, answer: Result<T>) -> Result<T> {
-            if let Some(rows) = answer.as_ref().ok().and_then(Rows::rows) {
-                self.span.record("rows", rows);
+            // A span that nobody collects would look for its fields by name all the same.
+            if self.started.is_some()
+                && let Ok(answer) = &answer
+            {
+                self.span.record("row", answer.row().map(display));
+                self.span.record("rows", answer.rows());
             }
             self.end(answer)
         }
@@ -132,6 +152,10 @@ mod for_subscribers {
         pub(crate) fn step<T>(&mut self, answer: Result<T>) -> Result<T> {
             if let Err(error) = &answer {
                 self.outcome = kind(error);
+                // Its reason can repeat what is stored.
+                if let Error::Corrupt { table, .. } = error {
+                    self.span.in_scope(|| tracing::error!(target: "khala", table, "the store is damaged"));
+                }
             }
             answer
         }
@@ -139,10 +163,12 @@ mod for_subscribers {
 
     impl Drop for Operation {
         fn drop(&mut self) {
-            if let Some(started) = self.started {
+            let Some(started) = self.started else { return };
+            // A second panic, in a thread that unwinds, would be the end of the process.
+            let_panic(|| {
                 self.span.record("outcome", self.outcome);
                 self.span.record("elapsed_us", micros(started.elapsed()));
-            }
+            });
         }
     }
 
@@ -159,23 +185,28 @@ mod for_subscribers {
     impl BatchSpan {
         /// Of so many operations. It belongs to none of those who share it: it follows from each.
         pub(crate) fn of(operations: usize) -> Self {
-            let span = tracing::debug_span!(
-                target: "khala",
-                parent: None,
-                "batch",
-                operations,
-                transactions = Empty,
-                bytes = Empty,
-                outcome = Empty,
-                committing_us = Empty,
-                elapsed_us = Empty,
-            );
+            let span = let_panic(|| {
+                tracing::debug_span!(
+                    target: "khala",
+                    parent: None,
+                    "batch",
+                    operations,
+                    transactions = Empty,
+                    bytes = Empty,
+                    outcome = Empty,
+                    committing_us = Empty,
+                    elapsed_us = Empty,
+                )
+            });
+            let span = span.unwrap_or_else(Span::none);
             let started = (!span.is_disabled()).then(Instant::now);
             Self { span, started, transactions: 0, bytes: 0, committing: Duration::ZERO }
         }
 
         pub(crate) fn follows_from(&self, operation: &OperationSpan) {
-            self.span.follows_from(operation);
+            let_panic(|| {
+                self.span.follows_from(operation);
+            });
         }
 
         /// What `commit` gives back: the end of a transaction that wrote so many bytes.
@@ -190,13 +221,17 @@ mod for_subscribers {
 
         /// Ends it with this outcome, and gives it back.
         pub(crate) fn end<T>(self, outcome: &'static str, answer: T) -> T {
-            if let Some(started) = self.started {
-                self.span.record("transactions", self.transactions);
-                self.span.record("bytes", self.bytes);
-                self.span.record("outcome", outcome);
-                self.span.record("committing_us", micros(self.committing));
-                self.span.record("elapsed_us", micros(started.elapsed()));
-            }
+            let Self { span, started, transactions, bytes, committing } = self;
+            let_panic(|| {
+                if let Some(started) = started {
+                    span.record("transactions", transactions);
+                    span.record("bytes", bytes);
+                    span.record("outcome", outcome);
+                    span.record("committing_us", micros(committing));
+                    span.record("elapsed_us", micros(started.elapsed()));
+                }
+                drop(span);
+            });
             answer
         }
     }
@@ -209,12 +244,27 @@ mod for_subscribers {
 
     /// The store refuses further work. The reason has file names in it and what the operating system or the engine said.
     pub(crate) fn failed(reason: &str) {
-        tracing::error!(target: "khala", reason, "the store has failed; reopen it");
+        let_panic(|| tracing::error!(target: "khala", reason, "the store has failed; reopen it"));
+    }
+
+    /// There is a new file, of this schema.
+    pub(crate) fn created(path: &Path, schema: u32) {
+        tracing::info!(target: "khala", path = %path.display(), schema, "created");
+    }
+
+    /// A file is open and is of this schema now. One that was not closed was repaired, if it had not come to a checkpoint.
+    pub(crate) fn opened(path: &Path, schema: u32, was_closed: bool) {
+        tracing::info!(target: "khala", path = %path.display(), schema, was_closed, "opened");
     }
 
     /// A file has been brought to this schema.
     pub(crate) fn migrated(version: u32, name: &str) {
         tracing::info!(target: "khala", version, name, "migrated");
+    }
+
+    /// What `tell` gives back; `None` if a subscriber panics in it.
+    fn let_panic<T>(tell: impl FnOnce() -> T) -> Option<T> {
+        catch_unwind(AssertUnwindSafe(tell)).ok()
     }
 
     fn micros(duration: Duration) -> u64 {
@@ -252,6 +302,8 @@ mod for_subscribers {
 #[cfg(not(feature = "tracing"))]
 #[expect(clippy::unused_self, reason = "the same face as above, with nothing behind it")]
 mod for_nobody {
+    use std::path::Path;
+
     use super::Rows;
     use crate::error::Result;
 
@@ -313,6 +365,10 @@ mod for_nobody {
     }
 
     pub(crate) const fn failed(_: &str) {}
+
+    pub(crate) const fn created(_: &Path, _: u32) {}
+
+    pub(crate) const fn opened(_: &Path, _: u32, _: bool) {}
 
     pub(crate) const fn migrated(_: u32, _: &str) {}
 }

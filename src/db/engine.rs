@@ -20,6 +20,7 @@ use super::watched::Watched;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
 use crate::planted::{Bug, planted};
+use crate::trace;
 
 /// How to open a file.
 #[derive(Clone, Debug)]
@@ -57,6 +58,7 @@ impl Engine {
                 let backend = FileBackend::new(draft.file()?).map_err(|e| open_error(path, e))?;
                 let engine = Self::create_in(backend, path, options, clock)?;
                 draft.publish()?;
+                trace::created(path, migrate::newest());
                 return Ok(engine);
             }
         }
@@ -135,8 +137,10 @@ impl Engine {
         if options.check_on_open && !planted(Bug::ReceiptIgnored) {
             engine.check_receipt(receipt::read(&held).map_err(|source| open_io_error(path, source))?)?;
         }
+        let was_closed = held.was_closed();
         held.release().map_err(|source| open_io_error(path, source))?;
         engine.migrate(applied, clock)?;
+        trace::opened(path, migrate::newest(), was_closed);
         Ok(engine)
     }
 

@@ -31,11 +31,15 @@ impl Failure {
 
     /// From here on the store refuses further work, for this reason if it is the first.
     pub(super) fn set(&self, reason: impl fmt::Display) {
-        self.reason.get_or_init(|| {
-            let reason = reason.to_string();
-            trace::failed(&reason);
-            reason
+        let mut is_first = false;
+        let reason = self.reason.get_or_init(|| {
+            is_first = true;
+            reason.to_string()
         });
+        // Told once it is set: whoever hears of it may ask the store.
+        if is_first {
+            trace::failed(reason);
+        }
     }
 
     /// Keeps what the operating system refused. It is not a failure yet: the engine can do without some of its writes.

@@ -67,6 +67,12 @@ impl Held {
         Self(Arc::new(Shared { inner: Box::new(inner), held: RwLock::new(None) }))
     }
 
+    /// Whether the file was closed by whoever had it last. Asked before the release.
+    pub(super) fn was_closed(&self) -> bool {
+        let held = self.0.held.read().unwrap_or_else(PoisonError::into_inner);
+        held.as_ref().is_none_or(|changes| changes.read.is_none())
+    }
+
     /// Carries out what was held back; from here on every change goes through at once.
     pub(super) fn release(&self) -> io::Result<()> {
         let mut held = self.0.held.write().unwrap_or_else(PoisonError::into_inner);

@@ -88,10 +88,15 @@ pub(crate) fn history(tables: &Tables<'_>) -> Result<Vec<AppliedMigration>> {
     tables.rows(&ALL)?.collect()
 }
 
+/// The version that every file has once it is open.
+pub(super) fn newest() -> u32 {
+    u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
+}
+
 /// How many migrations this history has seen; an error unless they are this version's first ones.
 pub(super) fn version_of(history: &[AppliedMigration]) -> Result<usize> {
     let found = history.last().map_or(0, |newest| newest.version);
-    let supported = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+    let supported = newest();
     if found > supported {
         return Err(Error::SchemaTooNew { found, supported });
     }

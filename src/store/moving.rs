@@ -13,7 +13,7 @@ use crate::messages::Message;
 use crate::nested::{self, Access};
 use crate::tasks::{Instruction, TaskRow};
 use crate::threads::Thread;
-use crate::trace::operation;
+use crate::trace::{OperationSpan, operation};
 #[cfg(feature = "json")]
 use crate::transfer::{self, Exported, ImportOptions, Imported};
 use crate::transfer::{Backup, Progress};
@@ -65,8 +65,14 @@ impl Store {
     /// - Those of [`read`](Self::read).
     pub fn backup(&self, to: impl AsRef<Path>, mut watch: impl FnMut(Progress)) -> Result<Backup> {
         let to = to.as_ref();
+        let operation = operation!("backup", path = %to.display());
+        let backup = self.back_up(&operation.span(), to, &mut watch);
+        operation.end_with_rows(backup)
+    }
+
+    fn back_up(&self, span: &OperationSpan, to: &Path, watch: &mut dyn FnMut(Progress)) -> Result<Backup> {
         let bytes_before = self.inner.file.as_deref().map(bytes_on_disk).transpose()?;
-        let rows = self.read_as(operation!("backup"), |tx| {
+        let rows = self.read_in(span, |tx| {
             crate::db::back_up(tx.tables(), to, &every_table(), &mut |done, total| {
                 watch(Progress::new(done, Some(total)));
             })?;

@@ -1,20 +1,45 @@
-//! How many rows an answer is, for the spans.
+//! What the spans tell of an answer: which row it is, or how many.
 
-use super::Stats;
-use crate::agents::Token;
+use std::fmt::Display;
+
+use crate::agents::{Agent, Token};
 use crate::messages::Message;
 use crate::page::Page;
-use crate::tasks::Task;
+use crate::planted::{Bug, planted};
+use crate::tasks::{Claim, Task};
 use crate::threads::Thread;
 use crate::trace::Rows;
-use crate::transfer::RowCounts;
+use crate::transfer::{Backup, RowCounts};
 #[cfg(feature = "json")]
 use crate::transfer::{Exported, Imported};
 
-impl Rows for Thread {}
-impl Rows for Message {}
-impl Rows for Task {}
+impl Rows for Agent {}
 impl Rows for Token {}
+
+impl Rows for Thread {
+    fn row(&self) -> Option<&dyn Display> {
+        Some(&self.id)
+    }
+}
+
+impl Rows for Message {
+    fn row(&self) -> Option<&dyn Display> {
+        Some(&self.id)
+    }
+}
+
+impl Rows for Task {
+    fn row(&self) -> Option<&dyn Display> {
+        Some(&self.id)
+    }
+}
+
+impl Rows for Claim {
+    /// The task: the claim's own id is a secret.
+    fn row(&self) -> Option<&dyn Display> {
+        if planted(Bug::ClaimIdTraced) { Some(&self.id) } else { Some(&self.task.id) }
+    }
+}
 
 impl<T> Rows for Page<T> {
     fn rows(&self) -> Option<u64> {
@@ -22,15 +47,15 @@ impl<T> Rows for Page<T> {
     }
 }
 
-impl Rows for Stats {
-    fn rows(&self) -> Option<u64> {
-        None
-    }
-}
-
 impl Rows for RowCounts {
     fn rows(&self) -> Option<u64> {
         Some(self.total())
+    }
+}
+
+impl Rows for Backup {
+    fn rows(&self) -> Option<u64> {
+        self.rows.rows()
     }
 }
 

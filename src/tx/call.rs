@@ -100,7 +100,8 @@ where
 
     fn run<'t>(&self, batch: Batch<'t>) -> (Batch<'t>, Ran) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (batch, ran, answer) = self.span.in_scope(|| run_on(batch, self.store, |tx| (state.f)(tx)));
+        // A subscriber that panics as the span is entered is the caller's, as the closure is.
+        let (batch, ran, answer) = run_on(batch, self.store, |tx| self.span.in_scope(|| (state.f)(tx)));
         state.answer = Some(answer);
         (batch, ran)
     }

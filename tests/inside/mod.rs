@@ -41,6 +41,8 @@ mod soak;
 mod sqlite;
 #[cfg(feature = "tokio")]
 mod submitted;
+#[cfg(feature = "tracing")]
+mod tracing;
 mod waiters;
 mod witness;
 mod writers;

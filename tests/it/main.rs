@@ -17,6 +17,8 @@ mod fixtures;
 mod futures;
 mod input;
 mod layers;
+#[cfg(feature = "tracing")]
+mod listener;
 mod lists;
 mod random_store;
 mod semantics;

@@ -1,140 +1,14 @@
 //! What the spans tell: every operation and every batch, what came of it and how long it took, and nothing secret.
 
 use std::collections::BTreeMap;
-use std::fmt::{Debug, Write as _};
-use std::sync::{Arc, Barrier, Mutex, MutexGuard};
 
-use ::tracing::field::{Field, Visit};
-use ::tracing::span::{Attributes, Id, Record};
-use ::tracing::{Dispatch, Event, Metadata, Subscriber};
+#[cfg(feature = "tokio")]
+use ::tracing::Dispatch;
 use khala::{
     AgentId, Error, MessageFilter, NewMessage, NewTask, Store, TaskFilter, TaskStatus, ThreadFilter, ThreadStatus,
 };
 
-/// What is told, as it came.
-#[derive(Clone, Default)]
-struct Told(Arc<Mutex<Spans>>);
-
-#[derive(Default)]
-struct Spans {
-    all: Vec<Span>,
-    events: Vec<Said>,
-    /// Entered and not left, on any thread: the tests enter one at a time.
-    inside: Vec<u64>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Span {
-    name: &'static str,
-    fields: BTreeMap<&'static str, String>,
-    follows_from: Vec<u64>,
-    is_root: bool,
-    is_over: bool,
-}
-
-/// An event, and the span that it was said in.
-#[derive(Clone, Debug)]
-struct Said {
-    text: String,
-    within: Option<u64>,
-}
-
-struct Fields<'a>(&'a mut BTreeMap<&'static str, String>);
-
-impl Visit for Fields<'_> {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.0.insert(field.name(), format!("{value:?}"));
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.insert(field.name(), value.into());
-    }
-}
-
-impl Told {
-    fn spans(&self) -> MutexGuard<'_, Spans> {
-        self.0.lock().unwrap()
-    }
-
-    /// What `f` gives back, with this thread's spans told here.
-    fn listen<T>(&self, f: impl FnOnce() -> T) -> T {
-        ::tracing::dispatcher::with_default(&Dispatch::new(self.clone()), f)
-    }
-
-    fn operations(&self) -> Vec<(u64, Span)> {
-        let spans = self.spans();
-        let numbered = spans.all.iter().cloned().enumerate().filter(|(_, span)| span.name == "operation");
-        numbered.map(|(at, span)| (at as u64 + 1, span)).collect()
-    }
-
-    fn batches(&self) -> Vec<Span> {
-        self.spans().all.iter().filter(|span| span.name == "batch").cloned().collect()
-    }
-
-    /// Everything that was told, as text.
-    fn everything(&self) -> String {
-        let spans = self.spans();
-        let mut text = String::new();
-        for span in &spans.all {
-            writeln!(text, "{} {:?}", span.name, span.fields).unwrap();
-        }
-        for event in &spans.events {
-            writeln!(text, "{}", event.text).unwrap();
-        }
-        text
-    }
-}
-
-impl Spans {
-    fn span(&mut self, id: &Id) -> &mut Span {
-        let at = usize::try_from(id.into_u64()).unwrap() - 1;
-        &mut self.all[at]
-    }
-}
-
-impl Subscriber for Told {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("khala") || metadata.target() == "closure"
-    }
-
-    fn new_span(&self, attributes: &Attributes<'_>) -> Id {
-        let (name, is_root) = (attributes.metadata().name(), attributes.is_root());
-        let mut span = Span { name, is_root, ..Span::default() };
-        attributes.record(&mut Fields(&mut span.fields));
-        let mut spans = self.spans();
-        spans.all.push(span);
-        Id::from_u64(spans.all.len() as u64)
-    }
-
-    fn record(&self, id: &Id, values: &Record<'_>) {
-        values.record(&mut Fields(&mut self.spans().span(id).fields));
-    }
-
-    fn record_follows_from(&self, id: &Id, before: &Id) {
-        self.spans().span(id).follows_from.push(before.into_u64());
-    }
-
-    fn event(&self, event: &Event<'_>) {
-        let mut fields = BTreeMap::new();
-        event.record(&mut Fields(&mut fields));
-        let mut spans = self.spans();
-        let within = spans.inside.last().copied();
-        spans.events.push(Said { text: format!("{} {fields:?}", event.metadata().level()), within });
-    }
-
-    fn enter(&self, id: &Id) {
-        self.spans().inside.push(id.into_u64());
-    }
-
-    fn exit(&self, id: &Id) {
-        self.spans().inside.retain(|inside| *inside != id.into_u64());
-    }
-
-    fn try_close(&self, id: Id) -> bool {
-        self.spans().span(&id).is_over = true;
-        true
-    }
-}
+use crate::listener::Told;
 
 fn ada() -> AgentId {
     AgentId::new("ada").unwrap()
@@ -267,7 +141,7 @@ fn every_operation_has_one_span_with_its_outcome_and_its_time() {
         assert!(span.is_over, "{span:?}");
         assert!(span.fields.contains_key("outcome"), "{span:?}");
         span.fields["elapsed_us"].parse::<u64>().unwrap();
-        *names.entry(span.fields["operation"].as_str()).or_default() += 1;
+        *names.entry(span.name).or_default() += 1;
     }
     // Each method of `Store` that is an operation, as the sources have them.
     let sources = ["src/store/shortcuts.rs", "src/store.rs", "src/store/waiting.rs"];
@@ -278,16 +152,16 @@ fn every_operation_has_one_span_with_its_outcome_and_its_time() {
     for name in methods.filter_map(|head| head.split(['(', '<']).next()) {
         assert!(names.contains_key(name), "{name} is not told of: {names:?}");
     }
-    assert_eq!(names["create_task"], 4);
+    assert_eq!((names["create_task"], names["write"], names["read"]), (4, 1, 1), "each once, and by its own name");
     let of = |name: &str, outcome: &str| {
-        let told = operations.iter().filter(|(_, span)| span.fields["operation"] == name);
+        let told = operations.iter().filter(|(_, span)| span.name == name);
         told.filter(|(_, span)| span.fields["outcome"] == outcome).count()
     };
     assert_eq!(of("create_task", "InvalidInput") + of("create_task", "TooLarge"), 2);
     assert_eq!(of("append_message", "ClaimLost"), 1);
     assert_eq!(of("write", "Aborted"), 1);
     let rows = |name: &str| -> Vec<_> {
-        let told = operations.iter().filter(|(_, span)| span.fields["operation"] == name);
+        let told = operations.iter().filter(|(_, span)| span.name == name);
         told.map(|(_, span)| span.fields.get("rows").map(String::as_str)).collect()
     };
     assert_eq!(rows("create_tasks"), [Some("3")]);
@@ -298,94 +172,84 @@ fn every_operation_has_one_span_with_its_outcome_and_its_time() {
 }
 
 #[test]
-fn writers_that_share_a_commit_share_a_batch_that_follows_from_each() {
-    const WRITERS: usize = 8;
-    let told = Told::default();
-    let store = Store::in_memory().unwrap();
-    let (entered, go_on) = (Barrier::new(2), Barrier::new(2));
-    std::thread::scope(|scope| {
-        let (store, told, entered, go_on) = (&store, &told, Arc::new(entered), Arc::new(go_on));
-        // One is at work until all others have joined the batch behind it.
-        let first = scope.spawn({
-            let (entered, go_on) = (Arc::clone(&entered), Arc::clone(&go_on));
-            move || {
-                store.write(move |_| {
-                    entered.wait();
-                    go_on.wait();
-                    Ok(())
-                })
-            }
-        });
-        entered.wait();
-        let writers: Vec<_> = (0..WRITERS)
-            .map(|_| {
-                scope.spawn(|| {
-                    told.listen(|| {
-                        store.write(|tx| {
-                            ::tracing::info!(target: "closure", "inside");
-                            tx.create_thread("review", "ada")
-                        })
-                    })
-                })
-            })
-            .collect();
-        // Each is in the line once its operation is told, but for the moment that it takes to join.
-        while told.operations().len() < WRITERS {
-            std::thread::yield_now();
-        }
-        std::thread::sleep(std::time::Duration::from_millis(50));
-        go_on.wait();
-        first.join().unwrap().unwrap();
-        for writer in writers {
-            writer.join().unwrap().unwrap();
-        }
-    });
-    let batches = told.batches();
-    let operations: Vec<_> = told.operations().into_iter().map(|(id, _)| id).collect();
-    let mut followed: Vec<u64> = vec![];
-    for batch in &batches {
-        assert!(batch.is_root && batch.is_over, "{batch:?}");
-        assert_eq!(batch.fields["operations"], batch.follows_from.len().to_string());
-        assert_eq!((batch.fields["outcome"].as_str(), batch.fields["transactions"].as_str()), ("committed", "1"));
-        assert!(batch.fields["bytes"].parse::<u64>().unwrap() > 0);
-        let [elapsed, committing] =
-            ["elapsed_us", "committing_us"].map(|name| batch.fields[name].parse::<u64>().unwrap());
-        assert!(committing <= elapsed, "{batch:?}");
-        followed.extend(&batch.follows_from);
-    }
-    followed.sort_unstable();
-    assert_eq!(followed, operations, "each is in one batch");
-    assert!(batches.len() < WRITERS, "they share: {batches:?}");
-    // Whoever ran the closures, what they said was said in their callers' spans.
-    let mut within: Vec<_> = told.spans().events.iter().map(|event| event.within.unwrap()).collect();
-    within.sort_unstable();
-    assert_eq!(within, operations);
-    store.verify().unwrap();
-}
-
-#[test]
 fn opening_a_file_and_what_was_done_to_it_is_told() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("agents.khala");
+    let [path, copy, left] = ["agents.khala", "copy.khala", "left.khala"].map(|name| folder.path().join(name));
     let told = Told::default();
     told.listen(|| {
         let store = Store::open(&path).unwrap();
         assert!(matches!(Store::open(&path), Err(Error::AlreadyOpen { .. })));
-        store.backup(folder.path().join("copy.khala"), |_| {}).unwrap();
+        store.create_thread("review", "ada").unwrap();
+        store.backup(&copy, |_| {}).unwrap();
+        // What a crash leaves.
+        std::fs::copy(&path, &left).unwrap();
         drop(store);
         Store::compact(&path, |_| {}).unwrap();
+        Store::open(&left).unwrap().verify().unwrap();
+        Store::in_memory().unwrap();
     });
     let operations = told.operations();
-    let outcomes: Vec<_> = operations
-        .iter()
-        .map(|(_, span)| (span.fields["operation"].as_str(), span.fields["outcome"].as_str()))
-        .collect();
-    assert_eq!(outcomes, [("open", "ok"), ("open", "AlreadyOpen"), ("backup", "ok"), ("compact", "ok")]);
-    assert!(operations[0].1.fields["path"].ends_with("agents.khala"));
-    let migrated: Vec<_> = told.spans().events.iter().map(|event| (event.text.clone(), event.within)).collect();
-    assert_eq!(migrated.len(), 3, "{migrated:?}");
-    assert!(migrated.iter().all(|(text, within)| text.starts_with("INFO") && *within == Some(1)), "{migrated:?}");
-    assert!(migrated[0].0.contains("0001_initial"), "{migrated:?}");
+    let outcomes: Vec<_> = operations.iter().map(|(_, span)| (span.name, span.fields["outcome"].as_str())).collect();
+    let expected = ["open", "open", "create_thread", "backup", "compact", "open", "verify", "in_memory"];
+    assert_eq!(outcomes.iter().map(|(name, _)| *name).collect::<Vec<_>>(), expected);
+    for (at, (name, outcome)) in outcomes.into_iter().enumerate() {
+        assert_eq!(outcome, if at == 1 { "AlreadyOpen" } else { "ok" }, "{name}");
+    }
+    for (at, path) in [(0, &path), (3, &copy), (4, &path), (5, &left)] {
+        assert_eq!(operations[at].1.fields["path"], path.display().to_string());
+    }
+    assert_eq!(operations[3].1.fields["rows"], "1");
+    let events = told.spans().events.clone();
+    let within: Vec<_> = events.iter().map(|event| event.within).collect();
+    let [open, compact, open_left, in_memory] = [0, 4, 5, 7].map(|at: usize| Some(operations[at].0));
+    assert_eq!(
+        within,
+        [open, open, open, open, compact, open_left, in_memory, in_memory, in_memory],
+        "three migrations and a creation, two openings, and three migrations: {events:?}"
+    );
+    assert!(events.iter().all(|event| event.text.starts_with("INFO")), "{events:?}");
+    for (at, what) in [
+        (0, r#""name": "0001_initial""#),
+        (3, r#""message": "created""#),
+        (3, r#""schema": "3""#),
+        (4, r#""was_closed": "true""#),
+        (5, r#""was_closed": "false""#),
+        (5, &format!(r#""path": "{}""#, left.display())),
+    ] {
+        assert!(events[at].text.contains(what), "{what} in {}", events[at].text);
+    }
+}
+
+#[test]
+fn the_row_that_an_answer_is_is_told_and_of_a_claim_it_is_the_task() {
+    let told = Told::default();
+    let store = Store::in_memory().unwrap();
+    let (thread, task, message) = told.listen(|| {
+        let thread = store.create_thread("review", "ada").unwrap().id;
+        let task = store.create_task(thread, NewTask::new("writer", "Draft it.")).unwrap().id;
+        let message = store.append_message(thread, NewMessage::new("writer", "A draft.")).unwrap().id;
+        store.claim_next(&ada(), &TaskFilter::new()).unwrap().unwrap();
+        store.claim_next(&ada(), &TaskFilter::new()).unwrap();
+        store.open_tasks(5).unwrap();
+        (thread.to_string(), task.to_string(), message.to_string())
+    });
+    let rows: Vec<_> = told.operations().into_iter().map(|(_, span)| span.fields.get("row").cloned()).collect();
+    assert_eq!(rows, [Some(thread), Some(task.clone()), Some(message), Some(task), None, None]);
+}
+
+#[test]
+fn damage_is_told_with_its_table_and_not_with_what_is_in_it() {
+    let told = Told::default();
+    let store = Store::in_memory().unwrap();
+    let damaged = told.listen(|| {
+        store.read(|_| Err::<(), _>(Error::Corrupt { table: "tasks", reason: "secret-content is too long".into() }))
+    });
+    assert!(damaged.is_err());
+    let events = told.spans().events.clone();
+    assert!(matches!(events.as_slice(), [event] if event.within == Some(1)), "{events:?}");
+    let text = &events[0].text;
+    assert!(text.starts_with("ERROR") && text.contains("tasks") && leaked(&told, SECRETS).is_none(), "{text}");
+    store.verify().unwrap();
 }
 
 #[test]
@@ -405,7 +269,7 @@ fn a_batch_that_runs_again_says_so_and_one_that_panics_ends() {
     });
     let outcomes: Vec<_> = told.operations().into_iter().map(|(_, span)| span.fields["outcome"].clone()).collect();
     assert_eq!(outcomes, ["Aborted", "dropped"]);
-    assert!(told.batches().iter().all(|batch| batch.is_over));
+    assert!(told.batches().iter().all(|batch| batch.is_root && batch.is_over));
     let stats = store.stats().unwrap();
     assert_eq!(stats.tasks.get(&TaskStatus::Open).copied().unwrap_or(0), 0);
 }
@@ -435,12 +299,8 @@ fn futures_have_the_same_spans_and_one_that_is_dropped_says_so() {
             assert!(tokio::time::timeout(std::time::Duration::from_millis(20), wait).await.is_err());
         });
     });
-    let told: Vec<_> = told
-        .operations()
-        .into_iter()
-        .map(|(_, span)| (span.fields["operation"].clone(), span.fields["outcome"].clone()))
-        .collect();
-    let told: Vec<_> = told.iter().map(|(name, outcome)| (name.as_str(), outcome.as_str())).collect();
+    let told = told.operations();
+    let told: Vec<_> = told.iter().map(|(_, span)| (span.name, span.fields["outcome"].as_str())).collect();
     let expected = [
         ("create_thread", "ok"),
         ("create_task", "ok"),

@@ -104,59 +104,6 @@ fn wakes_everybody_who_waits(fail: impl FnOnce(&FailingDisk, &Store, ThreadId)) 
     assert!(failure.ends_with("the store disk: Input/output error (os error 5)"), "{failure}");
 }
 
-/// Hears errors, and nothing else.
-#[cfg(feature = "tracing")]
-#[derive(Clone, Default)]
-struct Errors(Arc<std::sync::Mutex<Vec<String>>>);
-
-#[cfg(feature = "tracing")]
-impl tracing::Subscriber for Errors {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        *metadata.level() == tracing::Level::ERROR
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        struct Reason(String);
-        impl tracing::field::Visit for Reason {
-            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-                if field.name() == "reason" {
-                    self.0 = format!("{value:?}");
-                }
-            }
-        }
-        let mut reason = Reason(String::new());
-        event.record(&mut reason);
-        self.0.lock().unwrap().push(reason.0);
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
-#[cfg(feature = "tracing")]
-#[test]
-fn a_failure_is_traced_once_with_its_reason() {
-    let (disk, store, thread) = started(1 << 20);
-    let errors = Errors::default();
-    tracing::subscriber::with_default(errors.clone(), || {
-        broken(&disk, None);
-        store.append_message(thread, NewMessage::new("user", "lost")).unwrap_err();
-        store.append_message(thread, NewMessage::new("user", "lost")).unwrap_err();
-        store.checkpoint().unwrap_err();
-    });
-    let told = errors.0.lock().unwrap().clone();
-    assert_eq!(told, [format!("{:?}", store.failure().unwrap())]);
-}
-
 #[test]
 fn a_failed_commit_wakes_everybody_who_waits_for_a_task() {
     wakes_everybody_who_waits(|disk, store, thread| {
