@@ -19,7 +19,7 @@ fn threads_are_listed_by_status_in_either_order_and_page_by_page() {
     shell.line("khala threads --status active");
     shell.line("khala threads --status completed --newest");
     let page = shell.line("khala threads --limit 3 2>&1");
-    let cursor = page.split_whitespace().last().unwrap().to_owned();
+    let cursor = page.split_whitespace().find_map(|word| word.strip_suffix(',')).unwrap().to_owned();
     shell.line(&format!("khala threads --limit 3 --after {cursor}"));
     shell.line("khala --json threads --limit 1 --newest");
     shell.line("khala --json threads --all | wc -l");
