@@ -64,7 +64,7 @@ use crate::tx::{ReadTx, WriteTx};
 ///   again where that is safe: [`complete_task`](Self::complete_task) says `true` again, [`NewTask::key`](crate::NewTask::key) creates nothing twice.
 /// - **A claim whose future was dropped is given back**: [`claim_task`](Self::claim_task), [`claim_next`](Self::claim_next) and
 ///   [`claim_next_within`](Self::claim_next_within) release the task again, as [`release_task`](Self::release_task) does, the attempt not
-///   counted. Only if the process ends before that does it have to time out. Claims that a closure of
+///   counted, a moment after it was made. Only if the process ends before that does it have to time out. Claims that a closure of
 ///   [`write`](Self::write) makes are the closure's own.
 /// - [`expire_timed_out_tasks`](Self::expire_timed_out_tasks) and [`prune`](Self::prune) commit a slice at a time, and end with
 ///   the one at work.
