@@ -75,8 +75,9 @@ use crate::tx::{ReadTx, WriteTx};
 /// # Runtime
 ///
 /// Futures are polled within a Tokio runtime, of either flavour, else they panic as Tokio's own do. Only `claim_next_within`
-/// needs its timer. Of the threads for blocking work one at a time is used for writes and one for each read at work; leave
-/// some, which Tokio's default of 512 does.
+/// needs its timer. Of the threads for blocking work the batch at work takes one, the next in line another, and each
+/// read at work one. Tokio's default of 512 leaves enough; but where they all wait for tasks with the methods of [`Store`], no
+/// write of a future gets on.
 ///
 /// Inside a closure of a store its futures give [`Error::Nested`], as its methods do.
 ///
