@@ -100,8 +100,7 @@ mod for_fuzzing {
     }
 }
 
-#[cfg(test)]
-#[cfg(feature = "tokio")]
+#[cfg(all(test, feature = "tokio"))]
 pub(crate) use for_tests::plant_here;
 #[cfg(test)]
 pub(crate) use for_tests::{planted, planted_here, with_bug};

@@ -180,21 +180,18 @@ impl Line {
         }
     }
 
-    /// What this one does after a try that found nothing. If it sleeps, it is woken through this.
-    fn next(&mut self, number: u64, waker: &Waker) -> Next {
+    /// What this one does after a try that found nothing. If it sleeps, it is woken through this, and no more through the
+    /// one that comes back: that is dropped when the line is unlocked, since dropping it may do anything.
+    fn next(&mut self, number: u64, waker: &Waker) -> (Next, Option<Waker>) {
         let due_at = self.next_due.filter(|_| self.timekeeper == Some(number));
-        let Some(waiter) = self.waiting.get_mut(&number) else { return Next::TryAgain };
+        let Some(waiter) = self.waiting.get_mut(&number) else { return (Next::TryAgain, None) };
         // The try has shown what became of it.
         waiter.trying_for = None;
         if waiter.nudged || waiter.woken_for.is_some() || due_at.is_some_and(|at| at <= Instant::now()) {
-            return Next::TryAgain;
+            return (Next::TryAgain, None);
         }
-        if !planted(Bug::WakerForgotten) {
-            // One of another task goes when the line is unlocked, once too often woken: dropping it may do anything.
-            let other = waiter.waker.replace(waker.clone()).filter(|other| !other.will_wake(waker));
-            self.to_wake.extend(other);
-        }
-        Next::Sleep(due_at)
+        let replaced = if planted(Bug::WakerForgotten) { None } else { waiter.waker.replace(waker.clone()) };
+        (Next::Sleep(due_at), replaced)
     }
 }
 
@@ -237,7 +234,8 @@ impl Place<'_> {
     /// said.
     #[cfg(feature = "tokio")]
     pub(crate) fn next(&self, waker: &Waker) -> Next {
-        self.waiters.change(|line| line.next(self.number, waker))
+        let (next, _replaced) = self.waiters.change(|line| line.next(self.number, waker));
+        next
     }
 
     /// Waits in this thread after a try that found nothing, until there may be something or it is `give_up_at`. The try has
@@ -248,7 +246,8 @@ impl Place<'_> {
         let waker = Waker::from(Arc::clone(&bell));
         let mut line = self.waiters.lock();
         loop {
-            let Next::Sleep(due_at) = line.next(self.number, &waker) else { return Woken::TryAgain };
+            // What it replaces is a bell of this thread's.
+            let (Next::Sleep(due_at), _) = line.next(self.number, &waker) else { return Woken::TryAgain };
             let Some(wake_at) = give_up_at.into_iter().chain(due_at).min() else {
                 line = bell.0.wait(line).unwrap_or_else(PoisonError::into_inner);
                 continue;

@@ -9,7 +9,7 @@
 //! | `delivery.rs` | how a write is put into a batch, who leads that, and how its answer comes back |
 //! | `shortcuts.rs` | each operation in one line |
 //! | `waiting.rs` | claiming what is not there yet |
-//! | `upkeep.rs` | what takes long: opening, checking, copying, moving |
+//! | `upkeep.rs` | what takes long: checking, copying, moving |
 
 mod delivery;
 mod shortcuts;
@@ -22,7 +22,7 @@ use super::Store;
 use crate::error::{Error, Result};
 use crate::nested::{self, Access};
 use crate::tasks::Claim;
-use crate::trace::{self, Operation, Rows, operation};
+use crate::trace::{self, Operation, OperationSpan, Rows, operation};
 use crate::tx::{ReadTx, WriteTx};
 
 /// A [`Store`] whose operations are futures: they never block the thread that polls them. Needs the feature `tokio`.
@@ -145,7 +145,7 @@ impl AsyncStore {
         F: FnMut(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
     {
         let operation = operation!("write");
-        let answer = self.submit(operation.span(), f, |_| None).await;
+        let answer = self.write_in(operation.span(), f).await;
         operation.end(answer)
     }
 
@@ -155,11 +155,19 @@ impl AsyncStore {
         T: Rows + Send + 'static,
         F: FnMut(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
     {
-        let answer = self.submit(operation.span(), f, |_| None).await;
+        let answer = self.write_in(operation.span(), f).await;
         operation.end_with_rows(answer)
     }
 
-    /// The same, if it claims: a claim that nobody receives is given back.
+    async fn write_in<T, F>(&self, span: OperationSpan, f: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut WriteTx<'_>) -> Result<T> + Send + 'static,
+    {
+        self.submit(span, f, |_| None).await
+    }
+
+    /// The same for what claims: a claim that nobody receives is given back.
     async fn claim_as<F>(&self, operation: Operation, f: F) -> Result<Option<Claim>>
     where
         F: FnMut(&mut WriteTx<'_>) -> Result<Option<Claim>> + Send + 'static,
@@ -188,9 +196,8 @@ impl AsyncStore {
         self.store.as_ref().expect("an AsyncStore has its store until it is dropped")
     }
 
-    /// What `f` gives back, run on a thread that may block. A panic in it goes on here.
-    /// What `f` gives back, run on a thread that may block. A panic in it goes on here.
-    pub(crate) async fn on_pool<T: Send + 'static>(
+    /// What `f` makes of this store on a thread that may block.
+    async fn on_pool<T: Send + 'static>(
         &self,
         access: Access,
         f: impl FnOnce(&Store) -> Result<T> + Send + 'static,

@@ -10,10 +10,8 @@ use shuttle::thread;
 use super::campaign::{report, times};
 use super::schedules::{random, seen_in, with_few_switches};
 use super::shuttled::queue::{Outcome, Queue};
+use super::writers::{Disk, each_is_done_once};
 use crate::planted::Bug;
-
-/// What stands for the disk: the operations of each batch, in the order of the commits.
-type Disk = Mutex<Vec<Vec<u8>>>;
 
 /// A write of a thread, or of somebody who is told.
 struct Asked {
@@ -79,11 +77,7 @@ fn a_pool_leads_and_writes<const BATCH_MAX: usize>() {
     submitting.into_iter().chain(pool).for_each(|thread| thread.join().unwrap());
     heard.sort_unstable();
     assert_eq!(heard, [0, 1, 2, 3], "each is told once");
-    let disk = disk.lock().unwrap();
-    assert!(disk.iter().all(|batch| (1..=BATCH_MAX).contains(&batch.len())), "{disk:?}");
-    let mut done = disk.concat();
-    done.sort_unstable();
-    assert_eq!(done, [0, 1, 2, 3, 100, 101, 102, 103], "each is done once: {disk:?}");
+    each_is_done_once(&disk, BATCH_MAX, &[0, 1, 2, 3, 100, 101, 102, 103]);
 }
 
 #[test]

@@ -157,3 +157,34 @@ fn a_claim_and_a_scheduled_task_tell_when_they_will_be_due() {
     claimed.unwrap().unwrap();
     assert_eq!(place.wait(patience(), None), Woken::TryAgain, "a claim that times out");
 }
+
+/// Counts how often it is woken.
+#[cfg(feature = "tokio")]
+#[derive(Default)]
+struct Counting(std::sync::atomic::AtomicU32);
+
+#[cfg(feature = "tokio")]
+impl std::task::Wake for Counting {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+/// Some executors poll with another waker each time: woken for having been replaced, such a task would never sleep.
+#[cfg(feature = "tokio")]
+#[test]
+fn the_last_waker_alone_is_woken_and_only_for_a_reason() {
+    let waiters = Waiters::default();
+    let place = waiters.join(&TaskFilter::new());
+    place.begin_try();
+    place.end_try(None);
+    let counting: [std::sync::Arc<Counting>; 3] = Default::default();
+    for waker in &counting {
+        assert_eq!(place.next(&waker.clone().into()), crate::waiters::Next::Sleep(None));
+    }
+    let counts = || counting.each_ref().map(|waker| waker.0.load(std::sync::atomic::Ordering::SeqCst));
+    assert_eq!(counts(), [0, 0, 0]);
+    waiters.announce(news([opened(1, "writer")]));
+    assert_eq!(counts(), [0, 0, 1]);
+    assert_eq!(place.next(std::task::Waker::noop()), crate::waiters::Next::TryAgain);
+}

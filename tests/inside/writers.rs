@@ -13,7 +13,7 @@ use super::shuttled::queue::{Outcome, Queue};
 use crate::planted::Bug;
 
 /// What stands for the disk: the operations of each batch, in the order of the commits.
-type Disk = Mutex<Vec<Vec<u8>>>;
+pub(super) type Disk = Mutex<Vec<Vec<u8>>>;
 
 /// What one leader hands to the next: how many batches there were.
 type Turn = usize;
@@ -53,11 +53,16 @@ fn everybody_is_answered<const BATCH_MAX: usize>() {
     for writer in writers {
         writer.join().unwrap();
     }
+    each_is_done_once(&disk, BATCH_MAX, &[0, 1, 2, 3, 4, 100, 101, 102, 103, 104]);
+}
+
+/// No batch is empty or too large, and each of these operations is in one of them.
+pub(super) fn each_is_done_once(disk: &Disk, batch_max: usize, operations: &[u8]) {
     let disk = disk.lock().unwrap();
-    assert!(disk.iter().all(|batch| batch.len() <= BATCH_MAX), "{disk:?}");
+    assert!(disk.iter().all(|batch| (1..=batch_max).contains(&batch.len())), "{disk:?}");
     let mut done = disk.concat();
     done.sort_unstable();
-    assert_eq!(done, [0, 1, 2, 3, 4, 100, 101, 102, 103, 104], "each is done once: {disk:?}");
+    assert_eq!(done, operations, "each is done once: {disk:?}");
 }
 
 #[test]

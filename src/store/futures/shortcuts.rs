@@ -78,7 +78,7 @@ impl AsyncStore {
     pub async fn prune(&self, before: Timestamp) -> Result<u64> {
         let mut operation = operation!("prune");
         let mut pruned = 0;
-        while operation.step(self.submit(operation.span(), move |tx| tx.prune_one(before), |_| None).await)? {
+        while operation.step(self.write_in(operation.span(), move |tx| tx.prune_one(before)).await)? {
             pruned += 1;
         }
         operation.end_with_rows(Ok(pruned))
@@ -256,8 +256,7 @@ impl AsyncStore {
         let mut operation = operation!("expire_timed_out_tasks");
         let mut expired = 0;
         loop {
-            let swept =
-                operation.step(self.submit(operation.span(), |tx| tx.sweep(EXPIRE_SLICE_TASKS), |_| None).await)?;
+            let swept = operation.step(self.write_in(operation.span(), |tx| tx.sweep(EXPIRE_SLICE_TASKS)).await)?;
             expired += u64::try_from(swept.expired).unwrap_or(u64::MAX);
             if swept.is_all {
                 return operation.end_with_rows(Ok(expired));
